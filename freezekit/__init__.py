@@ -1,0 +1,64 @@
+"""freezekit: Alembic migrations that work inside frozen applications.
+
+Three rooms: :mod:`freezekit.build` ships the scripts while freezing, :mod:`freezekit.runtime` finds and runs them in the
+frozen program, :mod:`freezekit.check` proves that a finished bundle works. The names below are the public API;
+importing them imports neither Alembic nor SQLAlchemy.
+
+Example:
+    >>> import freezekit
+    >>> migrations = freezekit.locate("sample_app:migrations")
+    >>> report = migrations.upgrade("my.notes")
+    >>> report.applied
+    ('0001', '0002')
+"""
+
+from freezekit.errors import (
+    DatabaseAhead,
+    DatabaseInUse,
+    DatabaseUnversioned,
+    EnvironmentIgnoredDatabase,
+    ForeignDatabase,
+    FreezekitError,
+    InvalidMigrations,
+    MigrationFailed,
+    MigrationsNotFound,
+    NotADatabase,
+    SmokeTestFailed,
+    UnreadableBundle,
+    UpgradeCancelled,
+    UsageError,
+)
+from freezekit.manifest import Manifest, Revision
+from freezekit.runtime.locate import locate
+from freezekit.runtime.migrations import Migrations
+from freezekit.runtime.reports import Backup, Plan, Progress, Report, State, Status
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backup",
+    "DatabaseAhead",
+    "DatabaseInUse",
+    "DatabaseUnversioned",
+    "EnvironmentIgnoredDatabase",
+    "ForeignDatabase",
+    "FreezekitError",
+    "InvalidMigrations",
+    "Manifest",
+    "MigrationFailed",
+    "Migrations",
+    "MigrationsNotFound",
+    "NotADatabase",
+    "Plan",
+    "Progress",
+    "Report",
+    "Revision",
+    "SmokeTestFailed",
+    "State",
+    "Status",
+    "UnreadableBundle",
+    "UpgradeCancelled",
+    "UsageError",
+    "__version__",
+    "locate",
+]

@@ -1,0 +1,162 @@
+"""The contract between build and runtime: what was shipped, and what follows from it.
+
+A manifest lists one tree of migration scripts: each revision with its parents, each file with its digest. The build
+writes it beside ``env.py`` as ``freezekit.json``; in a source tree the same object is computed in memory
+(:mod:`freezekit.scripts`). Everything that can be said about a database without running a script is answered here,
+without Alembic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from freezekit.errors import UnreadableBundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+FORMAT = 1
+DEFAULT_SECTION = "alembic"
+DEFAULT_VERSION_TABLE = "alembic_version"
+
+
+def manifest_name(section: str = DEFAULT_SECTION) -> str:
+    """Return the file name of the manifest of one chain: each section of an ini has its own."""
+    return "freezekit.json" if section == DEFAULT_SECTION else f"freezekit.{section}.json"
+
+
+def digest(content: bytes) -> str:
+    """Return the sha256 of a file, the same for both kinds of line ending, so that a checkout does not change it."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision script, as Alembic's own words have it.
+
+    Attributes:
+        revision: Its id.
+        down_revision: Ids of its parents: none for a base, several for a merge.
+        depends_on: Ids it depends on beside its parents, labels resolved.
+        branch_labels: Labels of the branch that begins here.
+        file: Path of the script, relative to the folder of ``env.py``, with forward slashes.
+        sha256: Digest of the script, line endings aside.
+        doc: First line of its docstring.
+    """
+
+    revision: str
+    down_revision: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    branch_labels: tuple[str, ...]
+    file: str
+    sha256: str
+    doc: str
+
+    def __str__(self) -> str:
+        return self.revision
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One tree of migration scripts and what is needed to run them anywhere.
+
+    Attributes:
+        script_location: The tree in Alembic's notation, as the project writes it.
+        section: Section of alembic.ini the chain belongs to.
+        revisions: Every revision, parents before children.
+        heads: Revisions that nothing descends from.
+        files: Digest of every shipped file, by its path relative to the folder of ``env.py``.
+        version_locations: Folders of the revisions, relative to the folder of ``env.py``.
+        recursive_version_locations: Whether subfolders of those count.
+        version_table: Name of the version table; None when only running ``env.py`` can tell.
+        driver: Driver that ``env.py`` needs beside the default one (an async one), or None.
+        options: Further options of the section, for ``config.get_main_option``.
+        ini: Path of the shipped alembic.ini relative to the folder of ``env.py``, or None.
+        application_id: SQLite's mark of whose file it is, or None.
+        foreign_keys: ``"auto"``, ``"on"`` or ``"off"``.
+        built_with: Versions of freezekit, Alembic, SQLAlchemy, Python, SQLite and the freezer; empty in a source tree.
+    """
+
+    script_location: str
+    section: str
+    revisions: tuple[Revision, ...]
+    heads: tuple[str, ...]
+    files: Mapping[str, str]
+    version_locations: tuple[str, ...] = ("versions",)
+    recursive_version_locations: bool = False
+    version_table: str | None = DEFAULT_VERSION_TABLE
+    driver: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    ini: str | None = None
+    application_id: int | None = None
+    foreign_keys: str = "auto"
+    built_with: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the manifest as the text of ``freezekit.json``, the same for the same tree."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> Manifest:
+        """Return the manifest that a text holds.
+
+        Args:
+            text: Content of a ``freezekit.json``.
+            where: Its path, for the message.
+
+        Raises:
+            UnreadableBundle: It is no JSON, of a newer format, or something is missing.
+        """
+        try:
+            data: dict[str, Any] = json.loads(text)
+            written = data.pop("format")
+            if written != FORMAT:
+                raise UnreadableBundle(
+                    where, f"its format is {written!r}, this freezekit reads format {FORMAT}"
+                )
+            data["revisions"] = tuple(_revision(row) for row in data["revisions"])
+            for name in ("heads", "version_locations"):
+                data[name] = tuple(data[name])
+            return cls(**data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UnreadableBundle(where, f"it is no manifest of freezekit ({error})") from error
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Revision]:
+        """Every revision by its id."""
+        return {revision.revision: revision for revision in self.revisions}
+
+    def ancestors(self, revisions: Iterable[str]) -> set[str]:
+        """Return the ids of these revisions and of all they need: parents and dependencies."""
+        seen: set[str] = set()
+        todo = list(revisions)
+        while todo:
+            revision = todo.pop()
+            if revision not in seen:
+                seen.add(revision)
+                todo += self.by_id[revision].down_revision + self.by_id[revision].depends_on
+        return seen
+
+    def unknown(self, current: Iterable[str]) -> tuple[str, ...]:
+        """Return those of a database's revisions that this tree does not have."""
+        return tuple(revision for revision in current if revision not in self.by_id)
+
+    def pending(self, current: Iterable[str]) -> tuple[str, ...]:
+        """Return the ids a database at these revisions lacks to be at head, parents first.
+
+        A head that another one depends on has no row of its own in the database, so what counts is what the rows imply.
+        """
+        current = tuple(current)
+        if set(self.heads) <= set(current):
+            return ()
+        applied = self.ancestors(current)
+        return tuple(one.revision for one in self.revisions if one.revision not in applied)
+
+
+def _revision(row: dict[str, Any]) -> Revision:
+    lists = {name: tuple(row[name]) for name in ("down_revision", "depends_on", "branch_labels")}
+    return Revision(**{**row, **lists})

@@ -1,0 +1,124 @@
+"""What questions and actions answer: plain frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from freezekit.manifest import Revision
+
+
+class State(Enum):
+    """What a database is, seen from the scripts of this program."""
+
+    NEW = "new"
+    """No file, or nothing in it."""
+    CURRENT = "current"
+    """At head: nothing is pending."""
+    BEHIND = "behind"
+    """Written by an older program: revisions are pending."""
+    AHEAD = "ahead"
+    """Written by a newer program: it names a revision these scripts do not have."""
+    UNVERSIONED = "unversioned"
+    """It has tables, but no version."""
+    FOREIGN = "foreign"
+    """Not ours: no database of this kind, or another application's."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a database stands.
+
+    Attributes:
+        state: What it is.
+        current: The revisions the database says it is at.
+        heads: The newest revisions of the scripts.
+        pending: Ids of the revisions it lacks, parents first.
+        reason: For FOREIGN, why; otherwise empty.
+        tables: For UNVERSIONED, the tables found; otherwise empty.
+    """
+
+    state: State
+    current: tuple[str, ...]
+    heads: tuple[str, ...]
+    pending: tuple[str, ...]
+    reason: str = ""
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an upgrade would do; iterating yields the revisions, in the order in which they would run.
+
+    Attributes:
+        state: What the database is now.
+        revisions: The revisions that would run; empty when there is nothing to do.
+    """
+
+    state: State
+    revisions: tuple[Revision, ...]
+
+    def __iter__(self) -> Iterator[Revision]:
+        return iter(self.revisions)
+
+    def __len__(self) -> int:
+        return len(self.revisions)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an upgrade did.
+
+    Attributes:
+        applied: Ids of the revisions that were applied, in order; empty when there was nothing to do.
+        backup: The copy of the database as it was before, or None when none was made.
+        state_before: What the database was before.
+        seconds: How long the whole call took.
+        heads: The revisions the database is at now.
+    """
+
+    applied: tuple[str, ...]
+    backup: str | None
+    state_before: State
+    seconds: float
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an upgrade is; given to ``on_progress`` before each revision and once at the end.
+
+    Attributes:
+        revision: Id of the revision that is about to run; None at the end.
+        index: How many revisions are done.
+        total: How many will run.
+        doc: First line of the revision's docstring.
+    """
+
+    revision: str | None
+    index: int
+    total: int
+    doc: str
+
+    @property
+    def fraction(self) -> float:
+        """Share of the revisions that are done, 0.0 to 1.0."""
+        return self.index / self.total if self.total else 1.0
+
+
+@dataclass(frozen=True)
+class Backup:
+    """How the copy made before the first change is kept.
+
+    Attributes:
+        keep: How many backups of one database are kept, the newest ones; at least 1.
+        folder: Where they are put; None means beside the database.
+    """
+
+    keep: int = 1
+    folder: str | os.PathLike[str] | None = None

@@ -1,0 +1,120 @@
+"""Where scripts are read from: a folder, or a folder inside a zip archive.
+
+Paths are relative to the folder that holds ``env.py``, with forward slashes; those of version locations that lie
+elsewhere begin with ``../``.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from freezekit.errors import UnreadableBundle
+
+if TYPE_CHECKING:
+    import zipfile
+
+
+class Tree(Protocol):
+    """One located tree of scripts."""
+
+    @property
+    def root(self) -> str:
+        """Where the tree is, for messages and for ``__file__``; inside a zip this is no path that exists."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; OSError if it cannot be read."""
+
+    def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
+        """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder."""
+
+    def path(self, name: str) -> str:
+        """Return where a file is, for messages and tracebacks."""
+
+
+class FolderTree:
+    """Scripts that are ordinary files."""
+
+    def __init__(self, folder: str) -> None:
+        self.root = folder
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; OSError if it cannot be read."""
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
+        """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder."""
+        found: list[str] = []
+        for parent, folders, names in os.walk(self.path(folder)):
+            relative = os.path.relpath(parent, self.root).replace(os.sep, "/")
+            folders[:] = sorted(name for name in folders if name != "__pycache__") if recursive else []
+            found += [posixpath.normpath(posixpath.join(relative, name)) for name in names if is_shipped(name)]
+        return sorted(found)
+
+    def path(self, name: str) -> str:
+        """Return where a file is."""
+        return os.path.normpath(os.path.join(self.root, *name.split("/")))
+
+
+class ZipTree:
+    """Scripts inside an archive: cx_Freeze's ``library.zip``, a zipapp.
+
+    Args:
+        archive: Path of the archive.
+        prefix: The folder of ``env.py`` inside it.
+    """
+
+    def __init__(self, archive: str, prefix: str) -> None:
+        self.archive = archive
+        self.prefix = prefix
+        self.root = os.path.join(archive, *prefix.split("/"))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a member; FileNotFoundError if there is none."""
+        try:
+            return self._zip.read(self.member(name))
+        except KeyError as error:
+            raise FileNotFoundError(self.path(name)) from error
+
+    def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
+        """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder."""
+        base = self.member(folder) + "/"
+        inside = [name[len(base) :] for name in self._zip.namelist() if name.startswith(base)]
+        kept = [name for name in inside if is_shipped(posixpath.basename(name)) and "__pycache__/" not in name]
+        return sorted(posixpath.normpath(posixpath.join(folder, name)) for name in kept if recursive or "/" not in name)
+
+    def path(self, name: str) -> str:
+        """Return where a member is: the archive's path and the member's name."""
+        return os.path.join(self.archive, *self.member(name).split("/"))
+
+    def member(self, name: str) -> str:
+        """Return the name a file has inside the archive."""
+        return posixpath.normpath(posixpath.join(self.prefix, name))
+
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile:
+        return open_zip(self.archive)
+
+
+def open_zip(archive: str) -> zipfile.ZipFile:
+    """Open an archive for reading.
+
+    Raises:
+        UnreadableBundle: It is no zip archive, or a damaged one.
+    """
+    import zipfile
+
+    try:
+        return zipfile.ZipFile(archive)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UnreadableBundle(archive, str(error)) from error
+
+
+def is_shipped(name: str) -> bool:
+    """Return whether a file of this name belongs to the scripts: compiled Python, leftovers of editors do not."""
+    dropped = name.endswith((".pyc", ".pyo", "~", ".swp")) or name.startswith(".#") or name == ".DS_Store"
+    own_manifest = name.startswith("freezekit.") and name.endswith(".json")
+    return bool(name) and not dropped and not own_manifest
