@@ -1,0 +1,94 @@
+"""What continuous integration does, one session per question: ``nox``, or ``nox -s tests-3.12 -- -k locate``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+EXTRAS = "pyinstaller,cx-freeze,cli"
+# The tests' own files: all a run against the built wheel may see of the repository.
+TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "typing", "tests", "frozen", "wheel"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+
+
+def _offer_pyenv_pythons() -> None:
+    """Put pyenv's interpreters on PATH: its shims exist for every version, but run only the selected one."""
+    root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    for version in PYTHONS:
+        for folder in sorted(root.glob(f"versions/{version}.*/bin")):
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+_offer_pyenv_pythons()
+
+
+def _install_project(session: nox.Session, group: str, project: str = ".") -> None:
+    editable = ["-e"] if project == "." else []
+    session.install("--quiet", *editable, f"{project}[{EXTRAS}]", "--group", str(Path("pyproject.toml:" + group)))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install("--quiet", "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types with mypy --strict."""
+    _install_project(session, "dev")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests that build no bundle, on every Python found here; the others are reported as skipped."""
+    _install_project(session, "test")
+    session.run("pytest", "-m", "not frozen", "-n", "2", "-q", *session.posargs)
+
+
+@nox.session
+def frozen(session: nox.Session) -> None:
+    """Build every form of bundle once and run it."""
+    _install_project(session, "test")
+    session.run(
+        "pytest", "-m", "frozen", "-n", "2", "--dist", "loadgroup", "-q", "--durations=10", *session.posargs
+    )
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Test the built wheel from a folder that holds the tests, and neither freezekit nor hooks."""
+    session.install("--quiet", "build")
+    built = Path(session.create_tmp()).resolve() / "wheel"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(built), ".", silent=True)
+    (archive,) = built.glob("*.whl")
+    session.install("--quiet", "--force-reinstall", "--no-deps", str(archive))
+    _install_project(session, "test", project=str(archive))
+    away = built / "away"
+    for name in TEST_FILES:
+        _copy(Path(name), away / name)
+    session.chdir(away)
+    session.run("pytest", "-m", "not frozen", "-n", "2", "-q")
+    session.run("pytest", "-m", "frozen", "-k", "onedir or cx-folder", "-n", "2", "--dist", "loadgroup", "-q")
+
+
+def _copy(source: Path, destination: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, destination, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, destination)

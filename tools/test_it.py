@@ -1,0 +1,72 @@
+"""Run every check of freezekit: style, types, tests on each Python found here, real bundles, the built wheel.
+
+Needs Python >= 3.10 with pip and venv; everything else is installed below the project, in .venv-test and .nox.
+Names of nox sessions as arguments run only those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+from environment import PROJECT, SetUpError, install, require_binutils, say, step, virtual_environment
+
+SESSIONS = ["lint", "typing", "tests", "frozen", "wheel"]
+# pytest's closing line, as in "12 passed, 1 skipped in 3.45s" or "==== 1 failed in 2s ====".
+CLOSING_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
+
+
+def main(sessions: list[str]) -> int:
+    """Run the sessions one after the other, all of them even if one fails."""
+    try:
+        with step("Preparing .venv-test (nox)"):
+            require_binutils()
+            programs = virtual_environment(".venv-test")
+            install(programs, "nox>=2024.10.9")
+    except SetUpError as problem:
+        say(str(problem))
+        return 1
+    results: dict[str, bool] = {}
+    totals: dict[str, int] = {}
+    for session in sessions or SESSIONS:
+        with step(f"nox -s {session}"):
+            results[session] = _run_session([str(programs / "nox"), "--session", session], totals)
+    return _summary(results, totals)
+
+
+def _run_session(command: list[str], totals: dict[str, int]) -> bool:
+    """Show a session's output as it comes; add the counts of pytest's closing lines to the totals."""
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            closing = CLOSING_LINE.match(line)
+            for number, word in re.findall(r"(\d+) ([a-z]+)", closing.group(1)) if closing else ():
+                totals[word] = totals.get(word, 0) + int(number)
+    return process.returncode == 0
+
+
+def _summary(results: dict[str, bool], totals: dict[str, int]) -> int:
+    failed = [session for session, passed in results.items() if not passed]
+    say(f"==> All done at {time.strftime('%H:%M:%S')}")
+    for session, passed in results.items():
+        say(f"    {session:8} {'passed' if passed else 'FAILED'}")
+    # A session can fail without a failed test: lint and typing run none.
+    not_tests = [session for session in failed if not (totals.get("failed") or totals.get("error"))]
+    failures = totals.get("failed", 0) + totals.get("error", 0) + totals.get("errors", 0) + len(not_tests)
+    say(f"{totals.get('passed', 0)} passed, {failures} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
