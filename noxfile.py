@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
-EXTRAS = "pyinstaller,cx-freeze,cli"
+EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 # The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
@@ -63,9 +63,7 @@ def tests(session: nox.Session) -> None:
 def frozen(session: nox.Session) -> None:
     """Build every form of bundle once and run it."""
     _install_project(session, "test")
-    session.run(
-        "pytest", "-m", "frozen", "-n", "2", "--dist", "loadgroup", "-q", "--durations=10", *session.posargs
-    )
+    session.run("pytest", "-m", "frozen", "-n", "2", "--dist", "loadgroup", "-q", "--durations=10", *session.posargs)
 
 
 @nox.session

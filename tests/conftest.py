@@ -108,13 +108,11 @@ def build_bundle(run_folder: Path, hidden_source: HiddenSource) -> Callable[[str
 
     def bundle_of(form: str) -> Bundle:
         folder = run_folder / ELSEWHERE / form
-        # One lock per freezer: PyInstaller's second build continues from the first one's analysis, and builds of
-        # cx_Freeze write to one egg-info folder.
+        # One lock per freezer: PyInstaller's second build continues from the first one's analysis.
         with FileLock(run_folder / f"{form.partition('-')[0]}.lock"):
             if not folder.exists():
-                built = _build(form, run_folder / "build")
                 folder.parent.mkdir(exist_ok=True)
-                built.rename(folder)
+                _build(form, run_folder / "build").rename(folder)
         home = run_folder / "home"
         home.mkdir(exist_ok=True)
         return Bundle(form, folder / PROGRAM, folder, hidden_source, home)
@@ -157,12 +155,9 @@ def _build_with_pyinstaller(form: str, work: Path) -> Path:
 
 
 def _build_with_cx_freeze(form: str, work: Path) -> Path:
-    folder = work / form
-    options = [f"--build-exe={folder}"]
-    if form != "cx-folder":
-        options += ["--zip-include-packages=*", "--zip-exclude-packages="]
-    _run_build([sys.executable, "setup_freeze.py", "build_exe", *options])
-    return folder
+    options = {"cx-folder": [], "cx-zip": ["--zip"], "cx-zip-scripts": ["--zip", "--zip-scripts"]}[form]
+    _run_build([sys.executable, "setup_freeze.py", "--target", str(work / form), *options])
+    return work / form
 
 
 def _run_build(command: list[str]) -> None:

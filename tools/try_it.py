@@ -57,7 +57,7 @@ def _freeze_with_pyinstaller(programs: Path, work: Path) -> Path:
 def _freeze_with_cx_freeze(programs: Path, work: Path) -> Path:
     with step("Freezing sample_app with cx_Freeze; setup_freeze.py names the script and nothing else"):
         bundle = work / "cx_Freeze build"
-        run([str(programs / "python"), "setup_freeze.py", "build_exe", f"--build-exe={bundle}"], quiet=True)
+        run([str(programs / "python"), "setup_freeze.py", "--target", str(bundle)], quiet=True)
     return _move_elsewhere(bundle, work, "cx_Freeze")
 
 
