@@ -62,7 +62,7 @@ class Bundle:
     def run(
         self, *args: str | os.PathLike[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run the program as on a user's machine: nothing of Python in the environment, no source tree, a time limit."""
+        """Run the program as on a user's machine: nothing of Python in the environment, no source, a time limit."""
         return subprocess.run(
             [*self.source.prefix, self.executable, *args],
             cwd=cwd or self.home,

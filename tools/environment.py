@@ -89,8 +89,8 @@ def _require_usable_python() -> None:
             "Start this script with a newer one, such as python3.12."
         )
     try:
-        import ensurepip  # noqa: F401, PLC0415 - only to see whether this Python can create environments
-        import venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401 - only to see whether this Python can create environments
+        import venv  # noqa: F401
     except ImportError as error:
         raise SetUpError(
             "This Python cannot create virtual environments: it comes without "
