@@ -1,0 +1,1 @@
+"""The history of the document format, and what its scripts share."""
