@@ -1,0 +1,1 @@
+"""One small document written by each past release."""
