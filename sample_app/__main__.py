@@ -1,0 +1,8 @@
+"""Entry point: ``python -m sample_app``, and the script that the freezers freeze."""
+
+import sys
+
+from sample_app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
