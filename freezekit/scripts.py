@@ -46,7 +46,7 @@ def read_manifest(tree: Tree, chain: Chain) -> Manifest:
     files, contents = _read_files(tree, [".", *locations], issues)
     if "env.py" not in files:
         issues.append(f"{tree.path('env.py')} is missing")
-    names = _revision_files(tree, locations, recursive=chain.recursive)
+    names = revision_files(tree, locations, chain.recursive)
     revisions = [one for name in names if name in contents and (one := _read_revision(tree, name, contents[name], issues))]
     revisions = _in_order(_with_labels_resolved(revisions), issues, where=tree.root)
     environment = _read_environment(tree, contents.get("env.py", b""), chain.options, issues)
@@ -101,7 +101,8 @@ def _read_files(tree: Tree, folders: Iterable[str], issues: list[str]) -> tuple[
     return digests, sources
 
 
-def _revision_files(tree: Tree, locations: Iterable[str], *, recursive: bool) -> list[str]:
+def revision_files(tree: Tree, locations: Iterable[str], recursive: bool) -> list[str]:  # noqa: FBT001 - Alembic's option
+    """Return the files that Alembic takes for revisions, in a stable order."""
     found = [name for folder in locations for name in tree.files(folder, recursive=recursive)]
     return [name for name in dict.fromkeys(found) if _REVISION_FILE.match(posixpath.basename(name))]
 
@@ -123,7 +124,7 @@ def _read_revision(tree: Tree, name: str, content: bytes, issues: list[str]) -> 
     if module is None:
         return None
     attributes = module_namespace(module).values
-    if any(attributes.get(attribute) is UNKNOWN for attribute in _ATTRIBUTES):
+    if any(attributes.get(attribute) is UNKNOWN for attribute in (*_ATTRIBUTES, "*")):
         try:
             attributes = _executed(where, content)
         except Exception as error:  # noqa: BLE001 - whatever a script raises, it is named and the tree refused

@@ -1,0 +1,121 @@
+"""Databases that only SQLAlchemy can reach: servers, and connections that the host lends."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import column, inspect, select, table
+
+from freezekit.errors import UsageError
+from freezekit.runtime.environment import Target
+from freezekit.runtime.sqlite_file import Contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from freezekit.manifest import Manifest
+
+
+def sqlalchemy_contents(connection: Connection, manifest: Manifest) -> Contents:
+    """Read what a database says of itself; leaves the connection's transaction as it was."""
+    lent = connection.in_transaction()
+    try:
+        return _contents(connection, manifest.version_table or "")
+    finally:
+        if not lent and connection.in_transaction():
+            connection.rollback()
+
+
+def _contents(connection: Connection, name: str) -> Contents:
+    inspector = inspect(connection)
+    if inspector.has_table(name):
+        rows = connection.execute(select(column("version_num")).select_from(table(name)))
+        return Contents(tuple(sorted(row[0] for row in rows)), ())
+    tables = tuple(inspector.get_table_names())
+    shared = any([one["name"] for one in inspector.get_columns(other)] == ["version_num"] for other in tables)
+    return Contents(None, tables, has_other_chain=shared)
+
+
+@contextlib.contextmanager
+def begun(connection: Connection) -> Iterator[None]:
+    """Make what happens to a lent SQLite connection one transaction; its host's own transaction stays the host's.
+
+    Raises:
+        UsageError: The host has a transaction open with enforced foreign keys, which SQLite cannot switch off inside
+            one, so that a table rebuild would delete the rows of child tables.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw: Any = connection.connection.dbapi_connection
+    enforced = bool(raw.execute("PRAGMA foreign_keys").fetchone()[0])
+    if raw.in_transaction:
+        if enforced:
+            raise UsageError("This connection has a transaction open with foreign_keys on: commit it first.")
+        yield
+        return
+    raw.execute("PRAGMA foreign_keys = OFF")
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        raw.commit()
+    finally:
+        if raw.in_transaction:
+            raw.rollback()
+        raw.execute(f"PRAGMA foreign_keys = {int(enforced)}")
+        if connection.in_transaction():
+            connection.rollback()
+
+
+class _Lent:
+    """A DBAPI connection that env.py may use but neither end nor close."""
+
+    def __init__(self, raw: Any) -> None:
+        self.__dict__["_raw"] = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Ignore settings such as ``isolation_level``, which would commit."""
+
+    def commit(self) -> None:
+        """Do nothing: the transaction is the host's."""
+
+    rollback = close = commit
+
+
+class SqlalchemyTarget(Target):
+    """A database reached through a connection that the host lends, or a server known by its URL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._url = connection.engine.url
+        self._lent = _Lent(connection.connection.dbapi_connection) if connection.dialect.name == "sqlite" else None
+
+    def url(self, driver: str | None) -> str:  # noqa: ARG002 - the host's URL names its driver
+        return self._url.render_as_string(hide_password=False)
+
+    def leads_here(self, dialect: Any, arguments: Sequence[Any]) -> bool:
+        if self._lent is None:
+            return True
+        name = str(arguments[0]) if arguments else ":memory:"
+        return dialect.name == "sqlite" and name == (self._url.database or ":memory:")
+
+    def connect(self) -> Any:
+        return self._lent
+
+    def is_ours(self, connection: Any) -> bool:
+        if connection is self._connection:
+            return True
+        if self._lent is not None:
+            raw = connection.connection.dbapi_connection
+            return raw is self._lent or raw is self._connection.connection.dbapi_connection
+        return _place(connection.engine.url) == _place(self._url)
+
+
+def _place(url: Any) -> tuple[object, ...]:
+    return (url.get_backend_name(), url.host or "localhost", url.port, url.database)

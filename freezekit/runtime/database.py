@@ -1,0 +1,152 @@
+"""What the caller means by ``db``: a path, a URL, an Engine or a Connection. SQLAlchemy is imported only for the latter."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from freezekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias, TypeVar
+
+    from sqlalchemy import URL, Connection, Engine
+
+    DatabaseLike: TypeAlias = str | os.PathLike[str] | URL | Engine | Connection
+    T = TypeVar("T")
+
+# A URL of an SQLite file that means the same with and without SQLAlchemy's unquoting.
+_PLAIN_SQLITE_URL = re.compile(r"sqlite(?P<driver>\+\w+)?:///(?!file:|:memory:)(?P<path>[^?%]+)")
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database: an SQLite file, or something only SQLAlchemy can reach.
+
+    Attributes:
+        name: What messages call it; without a password.
+        path: The file, for an SQLite file.
+        driver: Driver its URL names, such as ``"aiosqlite"``; empty for the default one.
+        url: The URL, for a database that is no SQLite file.
+        engine: The engine that was given, or None.
+        connection: The connection that was given, or None.
+    """
+
+    name: str
+    path: str | None = None
+    driver: str = ""
+    url: URL | None = None
+    engine: Engine | None = None
+    connection: Connection | None = None
+
+    def file_url(self, driver: str | None) -> str:
+        """Return the URL of an SQLite file, for a driver or the default one."""
+        from sqlalchemy.engine import URL, make_url
+
+        chosen = self.driver or driver
+        url = URL.create(f"sqlite+{chosen}" if chosen else "sqlite", database=os.path.abspath(self.path or ""))
+        text = url.render_as_string(hide_password=False)
+        if make_url(text).database != url.database:
+            raise UsageError(f"{self.name} cannot be written as a URL of this SQLAlchemy: rename it, without '?'.")
+        return text
+
+    def connected(self, work: Callable[[Connection], T]) -> T:
+        """Do some work with a connection; one that was given is used as it is, and stays open."""
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+
+        if self.connection is not None:
+            return work(self.connection)
+        if self.engine is not None:
+            with self.engine.connect() as connection:
+                return work(connection)
+        assert self.url is not None
+        if self.url.get_dialect().is_async:
+            return self._connected_async(self.url, work)
+        with create_engine(self.url, poolclass=NullPool).connect() as connection:
+            return work(connection)
+
+    @staticmethod
+    def _connected_async(url: URL, work: Callable[[Connection], T]) -> T:
+        import asyncio
+
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        async def main() -> T:
+            async with create_async_engine(url, poolclass=NullPool).connect() as connection:
+                return await connection.run_sync(work)
+
+        return asyncio.run(main())
+
+
+def database_of(db: DatabaseLike) -> Database:
+    """Return what the caller means.
+
+    Args:
+        db: A path or ``os.PathLike`` (an SQLite file), a URL (``str`` with ``://``, or ``sqlalchemy.URL``), an
+            ``Engine`` or a ``Connection``.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if isinstance(db, (str, os.PathLike)):
+        text = os.fspath(db)
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError(f"{db!r} is no database: give a path, a URL, an Engine or a Connection.")
+        return _of_url(text) if "://" in text and isinstance(db, str) else Database(name=text, path=text)
+    if "sqlalchemy" in sys.modules:
+        return _of_object(db)
+    raise _no_database(db)
+
+
+def _of_url(text: str) -> Database:
+    if match := _PLAIN_SQLITE_URL.fullmatch(text):
+        return Database(name=match["path"], path=match["path"], driver=(match["driver"] or "")[1:])
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return _of_object(make_url(text))
+    except ArgumentError as error:
+        raise UsageError(f"{text!r} is no database URL: {error}") from error
+
+
+def _of_object(db: Any) -> Database:
+    from sqlalchemy import URL, Connection, Engine
+
+    if isinstance(db, URL):
+        if (path := _file_of(db)) is not None:
+            return Database(name=path, path=path, driver=db.drivername.partition("+")[2])
+        if db.get_backend_name() == "sqlite":
+            raise UsageError(f"{_shown(db)} leads to no file: give an Engine or a Connection of a database in memory.")
+        return Database(name=_shown(db), url=db)
+    if isinstance(db, Engine):
+        # An engine with a pool of one connection is how a database in memory is shared.
+        if (path := _file_of(db.url)) is not None:
+            return Database(name=path, path=path)
+        return Database(name=_shown(db.url), url=db.url, engine=db)
+    if isinstance(db, Connection):
+        return Database(name=_shown(db.engine.url), url=db.engine.url, connection=db)
+    raise _no_database(db)
+
+
+def _file_of(url: URL) -> str | None:
+    """Return the SQLite file a URL leads to; None for a database in memory, a ``file:`` URI, another system."""
+    is_file = url.get_backend_name() == "sqlite" and not url.query.get("uri")
+    name = url.database or ""
+    return name if is_file and name and not name.startswith(("file:", ":memory:")) else None
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _no_database(db: object) -> UsageError:
+    kind = type(db).__name__
+    hint = " Give its sync_engine or sync_connection." if kind.startswith("Async") else ""
+    return UsageError(f"{kind} is no database: give a path, a URL, an Engine or a Connection.{hint}")

@@ -1,0 +1,302 @@
+"""Run env.py and the pending revisions with Alembic: the one module of the runtime that imports it.
+
+Alembic builds its revision map by executing every revision file. Here the map comes from the manifest, and only the
+revisions that run are read, checked against their digest, compiled in memory and executed; nothing is written beside
+them. env.py is executed as it is and gets its database in every way it may ask for one: the URL in the options, a
+connection in ``config.attributes``, and, for an SQLite file, any engine of its own that leads to that file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import threading
+from argparse import Namespace
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import Revision as AlembicRevision
+from sqlalchemy import Engine, event
+
+from freezekit.errors import EnvironmentIgnoredDatabase, InvalidMigrations
+from freezekit.manifest import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from alembic.runtime.migration import MigrationContext, RevisionStep
+
+    from freezekit.manifest import Manifest, Revision
+    from freezekit.tree import FolderTree
+
+# `alembic.context` is one object for the whole process, so upgrades take turns.
+running = threading.RLock()
+
+
+def build_config(
+    tree: FolderTree,
+    manifest: Manifest,
+    url: str | None = None,
+    *,
+    connection: object = None,
+    x_arguments: Mapping[str, str | Sequence[str]] | None = None,
+) -> Config:
+    """Return a Config that every ``alembic.command`` accepts, wherever the program is and whatever is its directory.
+
+    Args:
+        tree: The scripts, in a real folder.
+        manifest: What they are.
+        url: Goes to ``sqlalchemy.url``; percent signs are escaped here.
+        connection: Goes to ``config.attributes["connection"]``.
+        x_arguments: What ``context.get_x_argument`` returns, as ``-x name=value`` would give it.
+    """
+    stdout = sys.stdout if sys.stdout is not None else io.StringIO()
+    ini = tree.path(manifest.ini) if manifest.ini else None
+    config = Config(ini, ini_section=manifest.section, stdout=stdout)
+    if ini is None:
+        for name, value in manifest.options.items():
+            _set(config, name, value)
+    locations = [tree.path(name) for name in manifest.version_locations]
+    separator = "newline" if any(os.pathsep in path for path in locations) else "os"
+    _set(config, "script_location", tree.root)
+    _set(config, "path_separator", separator)
+    _set(config, "version_path_separator", separator)
+    _set(config, "version_locations", {"os": os.pathsep, "newline": "\n"}[separator].join(locations))
+    _set(config, "recursive_version_locations", str(manifest.recursive_version_locations).lower())
+    _set(config, "prepend_sys_path", "")
+    if url is not None:
+        _set(config, "sqlalchemy.url", url)
+    if connection is not None:
+        config.attributes["connection"] = connection
+    if x_arguments is not None:
+        config.cmd_opts = Namespace(x=list(_as_options(x_arguments)))
+    return config
+
+
+def _set(config: Config, name: str, value: str) -> None:
+    config.set_main_option(name, value.replace("%", "%%"))
+
+
+def _as_options(x_arguments: Mapping[str, str | Sequence[str]]) -> Iterator[str]:
+    for name, value in x_arguments.items():
+        for one in (value,) if isinstance(value, str) else value:
+            yield f"{name}={one}"
+
+
+class _ManifestScript(Script):
+    """A revision whose file is executed when it is about to run."""
+
+    def __init__(self, tree: FolderTree, record: Revision) -> None:
+        self._tree = tree
+        self._record = record
+        self.path = tree.path(record.file)
+        AlembicRevision.__init__(
+            self,
+            record.revision,
+            record.down_revision,
+            branch_labels=record.branch_labels,
+            dependencies=record.depends_on,
+        )
+
+    @property
+    def module(self) -> ModuleType:  # type: ignore[override]
+        """The executed script."""
+        module: ModuleType | None = self.__dict__.get("_module")
+        if module is None:
+            module = self.__dict__["_module"] = _execute(self._tree, self._record.file, self._record.sha256)
+        return module
+
+    @property
+    def longdoc(self) -> str:
+        """The docstring's first line, which the manifest has; the script is not executed for it."""
+        return self._record.doc
+
+
+class ManifestScripts(ScriptDirectory):
+    """The scripts of a manifest, as Alembic sees them; none is executed before it runs."""
+
+    def __init__(self, tree: FolderTree, manifest: Manifest) -> None:
+        super().__init__(
+            tree.root,
+            version_locations=[tree.path(name) for name in manifest.version_locations],
+            recursive_version_locations=manifest.recursive_version_locations,
+        )
+        self._tree = tree
+        self._manifest = manifest
+
+    def _load_revisions(self) -> Iterator[Script]:
+        return (_ManifestScript(self._tree, record) for record in self._manifest.revisions)
+
+    def run_env(self) -> None:
+        """Execute env.py."""
+        _execute(self._tree, "env.py", self._manifest.files.get("env.py"))
+
+    def between(self, current: Sequence[str], revision: str) -> tuple[str, ...]:
+        """Return the ids of the revisions an upgrade to a target runs, in order; executes none.
+
+        Raises:
+            alembic.util.CommandError: The target is unknown or ambiguous.
+        """
+        with self._catch_revision_errors(end=revision):
+            steps = self.revision_map.iterate_revisions(revision, tuple(current), implicit_base=True)
+            return tuple(script.revision for script in reversed(list(steps)))
+
+
+def _execute(tree: FolderTree, name: str, sha256: str | None) -> ModuleType:
+    """Execute a script in a new module, as Alembic's loader would, without reading or writing compiled files."""
+    where = tree.path(name)
+    module = ModuleType(re.sub(r"\W", "_", os.path.basename(name)))
+    module.__file__ = where
+    exec(_compiled(tree, name, sha256, where), module.__dict__)  # noqa: S102 - running scripts is what this is for
+    return module
+
+
+def _compiled(tree: FolderTree, name: str, sha256: str | None, where: str) -> CodeType:
+    try:
+        source = tree.read(name)
+    except OSError as error:
+        raise InvalidMigrations(tree.root, [f"{where} cannot be read: {error.strerror or error}"]) from error
+    if sha256 is not None and digest(source) != sha256:
+        raise InvalidMigrations(tree.root, [f"{where} is not the file that was shipped: its content was altered"])
+    try:
+        return compile(source, where, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise InvalidMigrations(tree.root, [f"{where}: {error}"]) from error
+
+
+class Target:
+    """The database env.py must use, and how to tell that it does."""
+
+    def url(self, driver: str | None) -> str:
+        """Return the URL env.py is given, for the driver it needs or the default one."""
+        raise NotImplementedError
+
+    def leads_here(self, url: Any, arguments: Sequence[Any]) -> bool:
+        """Return whether an engine with this URL and these connect arguments is for the target."""
+        raise NotImplementedError
+
+    def connect(self) -> Any:
+        """Return the DBAPI connection an engine for the target is given; None lets it connect by itself."""
+        return None
+
+    def is_ours(self, connection: Any) -> bool:
+        """Return whether this SQLAlchemy connection is one to the target."""
+        raise NotImplementedError
+
+
+class Run:
+    """One run of env.py: what it was asked, and what it did.
+
+    Attributes:
+        planned: Ids of the revisions that were to run, in order; None until env.py asked for them.
+        applied: Ids of those that ran.
+        current: The revision that is running, or None.
+        elsewhere: What env.py connected to instead of its database, or None.
+        version_table: The version table env.py configured, None until it did.
+    """
+
+    def __init__(self, scripts: ManifestScripts, revision: str, on_step: Callable[[Run], None]) -> None:
+        self.scripts = scripts
+        self.revision = revision
+        self.planned: tuple[str, ...] | None = None
+        self.applied: tuple[str, ...] = ()
+        self.current: str | None = None
+        self.elsewhere: str | None = None
+        self.version_table: str | None = None
+        self._on_step = on_step
+
+    def steps(self, heads: tuple[str, ...], _context: MigrationContext) -> Iterator[RevisionStep]:
+        """Yield the steps to Alembic; every script is loaded before the first of them runs."""
+        steps = self.scripts._upgrade_revs(self.revision, heads)  # type: ignore[arg-type]  # noqa: SLF001 - as command.upgrade
+        self.planned = tuple(step.revision.revision for step in steps)
+        self.applied = ()
+        for step in steps:
+            self.current = step.revision.revision
+            self._on_step(self)
+            yield step
+            self.applied += (self.current,)
+        self.current = None
+        self._on_step(self)
+
+
+def run_env(config: Config, run: Run, target: Target, database: str, **options: Any) -> None:
+    """Execute env.py so that it upgrades its database; what it raises is passed on.
+
+    Args:
+        config: From :func:`build_config`.
+        run: What is to be done; says afterwards what was done.
+        target: The database.
+        database: Its name, for messages.
+        options: Defaults for ``context.configure``, which env.py may override.
+    """
+    environment = EnvironmentContext(config, run.scripts, fn=run.steps, destination_rev=run.revision, **options)
+    # `alembic.context` passes each call on to the instance; a subclass it would not know.
+    environment.configure = _checked(environment, run, target, database)  # type: ignore[method-assign]
+    with _engines_led(run, target, database), environment:
+        run.scripts.run_env()
+
+
+def _checked(environment: EnvironmentContext, run: Run, target: Target, database: str) -> Callable[..., None]:
+    """Return a ``context.configure`` that refuses a connection to another database."""
+    configure_as_asked = environment.configure
+
+    def configure(connection: Any = None, **options: Any) -> None:
+        if connection is not None and not target.is_ours(connection):
+            run.elsewhere = connection.engine.url.render_as_string(hide_password=True)
+            raise EnvironmentIgnoredDatabase(database, run.elsewhere)
+        configure_as_asked(connection, **options)
+        run.version_table = environment.get_context().version_table
+
+    return configure
+
+
+@contextlib.contextmanager
+def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
+    """Give this thread's engines for the target its connection, and keep the others from creating a file."""
+    thread = threading.get_ident()
+
+    def do_connect(dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        if target.leads_here(dialect, arguments):
+            return target.connect()
+        if dialect.name == "sqlite" and _would_create(arguments, parameters):
+            run.elsewhere = f"{dialect.name}:///{arguments[0]}"
+            raise EnvironmentIgnoredDatabase(database, run.elsewhere)
+        return None
+
+    event.listen(Engine, "do_connect", do_connect)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "do_connect", do_connect)
+
+
+def _would_create(arguments: list[Any], parameters: dict[str, Any]) -> bool:
+    name = str(arguments[0]) if arguments else ":memory:"
+    return not parameters.get("uri") and name not in ("", ":memory:") and not os.path.exists(name)
+
+
+def offline_sql(config: Config, scripts: ManifestScripts, current: Sequence[str], revision: str) -> str:
+    """Return what Alembic's ``--sql`` mode prints for an upgrade; connects to nothing.
+
+    Args:
+        config: From :func:`build_config`; its output buffer is replaced.
+        scripts: The scripts.
+        current: Revisions to start from.
+        revision: The target.
+    """
+    config.output_buffer = buffer = io.StringIO()
+    run = Run(scripts, revision, lambda _run: None)
+    starting = tuple(current) or None
+    with EnvironmentContext(
+        config, scripts, fn=run.steps, as_sql=True, starting_rev=starting, destination_rev=revision
+    ):
+        scripts.run_env()
+    return buffer.getvalue()

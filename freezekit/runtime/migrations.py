@@ -1,0 +1,358 @@
+"""One located tree of migration scripts: the object an application holds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from freezekit.errors import InvalidMigrations, NotADatabase
+from freezekit.manifest import Manifest, digest, manifest_name
+from freezekit.runtime.database import database_of
+from freezekit.runtime.reports import Backup, Plan, Report, State, Status
+from freezekit.runtime.status import refuse_unusable, status_of
+from freezekit.scripts import revision_files
+from freezekit.tree import FolderTree
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alembic.config import Config
+
+    from freezekit.config import Chain
+    from freezekit.runtime.database import Database, DatabaseLike
+    from freezekit.runtime.reports import Progress
+    from freezekit.runtime.upgrade import Request, Scripts
+    from freezekit.tree import Tree
+
+ALL_HEADS = "heads"
+_ONE_BACKUP = Backup()
+
+
+class Migrations:
+    """A located tree of migration scripts; made by :func:`freezekit.locate`.
+
+    Questions (``status``, ``plan``, ``sql``, ``verify``) change nothing. The scripts are read when they are first needed.
+
+    Attributes:
+        script_location: What was located, as it was given.
+        section: Section of alembic.ini the chain belongs to.
+        bundle: Kind of program it was found in: ``"PyInstaller"``, ``"cx_Freeze"``, ``"Nuitka"``, ``"py2exe"``,
+            ``"py2app"``, ``"zipapp"`` or ``"source"``.
+    """
+
+    def __init__(self, tree: Tree, *, script_location: str, section: str, bundle: str) -> None:
+        self._tree = tree
+        self.script_location = script_location
+        self.section = section
+        self.bundle = bundle
+        self._copy: FolderTree | None = None
+
+    def __repr__(self) -> str:
+        return f"<Migrations {self.script_location!r} in {self._tree.root} ({self.bundle})>"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What was shipped; in a source tree, the same computed from the scripts.
+
+        Raises:
+            InvalidMigrations: The scripts cannot be used: none, a broken chain, a file missing or too much.
+            UnreadableBundle: The shipped manifest is damaged or of a newer format.
+        """
+        manifest = self._read_manifest()
+        if manifest.version_table is None:
+            from freezekit.runtime.upgrade import probed_version_table
+
+            manifest = replace(manifest, version_table=probed_version_table(self._scripts_of(manifest)))
+        return manifest
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The newest revisions of the scripts; several where branches end separately."""
+        return self.manifest.heads
+
+    def status(self, db: DatabaseLike) -> Status:
+        """Return where a database stands; takes no lock, changes nothing, creates no file.
+
+        For an SQLite file neither Alembic nor SQLAlchemy is imported.
+
+        Args:
+            db: A path, a URL, an ``Engine`` or a ``Connection``.
+
+        Returns:
+            State, current revisions, heads and pending revisions. A file that is no database at all is FOREIGN.
+
+        Raises:
+            DatabaseInUse: Another program kept the file locked.
+            UsageError: ``db`` is no database.
+
+        Example:
+            >>> migrations.status("old.notes").state
+            <State.BEHIND: 'behind'>
+        """
+        try:
+            return self._status(database_of(db))
+        except NotADatabase as error:
+            return Status(State.FOREIGN, (), self.heads, (), reason=error.reason)
+
+    def plan(self, db: DatabaseLike, revision: str = ALL_HEADS) -> Plan:
+        """Return the revisions that :meth:`upgrade` would run, in order; runs and changes nothing.
+
+        Args:
+            db: As for :meth:`status`.
+            revision: Any target of ``alembic upgrade``.
+
+        Raises:
+            DatabaseAhead, DatabaseUnversioned, ForeignDatabase, NotADatabase: As :meth:`upgrade` would.
+            UsageError: The target is unknown.
+        """
+        from freezekit.runtime.upgrade import planned
+
+        database = database_of(db)
+        status = self._usable_status(database)
+        ids = planned(self._scripts, status.current, revision)
+        return Plan(status.state, tuple(self.manifest.by_id[one] for one in ids))
+
+    def sql(
+        self,
+        db: DatabaseLike,
+        revision: str = ALL_HEADS,
+        *,
+        x_arguments: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> str:
+        """Return the SQL that :meth:`upgrade` would run; the database is not changed.
+
+        For an SQLite file the upgrade runs on a private copy, so that table rebuilds and data migrations are shown as
+        they will happen. For other databases it is what Alembic's ``--sql`` mode prints.
+
+        Args:
+            db: As for :meth:`status`.
+            revision: Any target of ``alembic upgrade``.
+            x_arguments: As for :meth:`upgrade`.
+
+        Returns:
+            Statements, each ended by a semicolon; empty when there is nothing to do.
+        """
+        from freezekit.runtime.environment import ManifestScripts, build_config, offline_sql, running
+        from freezekit.runtime.host import undisturbed
+        from freezekit.runtime.upgrade import file_sql
+
+        database = database_of(db)
+        status = self._usable_status(database)
+        scripts = self._scripts
+        if database.path is not None:
+            request = _request(revision, x_arguments=x_arguments)
+            return "".join(f"{one.strip().rstrip(';').rstrip()};\n" for one in file_sql(scripts, database, request))
+        url = _url_of(database)
+        config = build_config(scripts.tree, scripts.manifest, url, x_arguments=x_arguments)
+        with running, undisturbed(scripts.prepend_sys_path):
+            return offline_sql(config, ManifestScripts(scripts.tree, scripts.manifest), status.current, revision)
+
+    def upgrade(
+        self,
+        db: DatabaseLike,
+        revision: str = ALL_HEADS,
+        on_progress: Callable[[Progress], object] | None = None,
+        cancel: Callable[[], object] | threading.Event | None = None,
+        backup: Backup | None = _ONE_BACKUP,
+        timeout: float = 30.0,
+        x_arguments: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> Report:
+        """Upgrade a database, or create it; does nothing at all when nothing is pending.
+
+        An SQLite file is upgraded as one change: it is backed up, all pending revisions run in one transaction that
+        env.py cannot end, the result is checked, and only then committed. Whatever fails, the file is as it was. Any
+        other database is upgraded by env.py's own transactions.
+
+        env.py runs unmodified. It gets the database as ``sqlalchemy.url``, as ``config.attributes["connection"]``, and
+        through any engine of its own that leads to it. Logging, working directory, ``sys.path`` and ``sys.argv`` of
+        this process are as before afterwards.
+
+        Args:
+            db: A path (created if there is none), a URL, an ``Engine`` or a ``Connection``.
+            revision: Any target of ``alembic upgrade``: ``"heads"``, ``"head"``, an id, ``"branch@head"``, ``"+1"``.
+            on_progress: Called from this thread before each revision and once at the end.
+            cancel: A function or an ``Event``; asked before each revision and while SQLite statements run.
+            backup: How the copy made before the first change is kept; None makes none.
+            timeout: How long to wait for another program that uses the database, in seconds.
+            x_arguments: What env.py gets from ``context.get_x_argument``, such as ``{"dbPath": "..."}``; a value may
+                be a list.
+
+        Returns:
+            What was applied; ``applied`` is empty when there was nothing to do.
+
+        Raises:
+            DatabaseAhead: It was written by a newer program; nothing was changed.
+            DatabaseUnversioned: It has tables but no version; nothing was changed.
+            NotADatabase, ForeignDatabase: It is none of ours; nothing was changed.
+            DatabaseInUse: It stayed locked; nothing was changed.
+            EnvironmentIgnoredDatabase: env.py connected elsewhere; nothing was changed.
+            UpgradeCancelled: ``cancel`` said so; an SQLite file was not changed.
+            InvalidMigrations: A script is missing, altered or broken; an SQLite file was not changed.
+            MigrationFailed: A revision failed; ``restored`` says whether the database is as before.
+            UsageError: The target is unknown, or ``db`` is no database.
+
+        Example:
+            >>> report = migrations.upgrade("old.notes")
+            >>> report.applied, report.backup
+            (('0008', '0009'), 'old.notes.0007.bak')
+        """
+        started = time.monotonic()
+        database = database_of(db)
+        if database.path is not None:
+            status = self._usable_status(database)
+            if revision == ALL_HEADS and status.state is State.CURRENT:
+                return Report((), None, status.state, time.monotonic() - started, status.current)
+        from freezekit.runtime.upgrade import upgrade
+
+        return upgrade(self._scripts, database, _request(revision, on_progress, cancel, backup, timeout, x_arguments))
+
+    def alembic_config(
+        self, db: DatabaseLike | None = None, *, x_arguments: Mapping[str, str | Sequence[str]] | None = None
+    ) -> Config:
+        """Return a Config that every function of ``alembic.command`` accepts.
+
+        Its paths are absolute; the working directory is not put on ``sys.path``; it writes to ``sys.stdout``, or
+        nowhere if a windowed program has none. Scripts inside a zip, and those of a bundle in which Alembic's loader
+        would leave compiled files, are copied to a private folder that is removed when the program ends.
+
+        The commands of Alembic give none of the promises of :meth:`upgrade`: no backup, no lock, no single change.
+
+        Args:
+            db: A path or a URL for ``sqlalchemy.url``; an ``Engine`` gives its URL; a ``Connection`` goes to
+                ``config.attributes["connection"]`` as well.
+            x_arguments: As for :meth:`upgrade`.
+
+        Example:
+            >>> from alembic import command
+            >>> command.history(migrations.alembic_config("old.notes"))
+        """
+        from freezekit.runtime.environment import build_config
+
+        url = connection = None
+        if db is not None:
+            database = database_of(db)
+            connection = database.connection
+            url = _url_of(database, self.manifest.driver)
+        manifest = self.manifest
+        tree = self._copied_tree(manifest) if self._is_written_into else self._real_tree_of(manifest)
+        return build_config(tree, manifest, url, connection=connection, x_arguments=x_arguments)
+
+    def verify(self) -> None:
+        """Compare every shipped file with the manifest; returns if all is well. In a source tree, read every script.
+
+        Raises:
+            InvalidMigrations: A file is missing, altered or too much; ``issues`` names each.
+        """
+        issues = []
+        for name, sha256 in self.manifest.files.items():
+            try:
+                content = self._tree.read(name)
+            except OSError as error:
+                issues.append(f"{self._tree.path(name)} cannot be read: {error.strerror or 'it is missing'}")
+                continue
+            if digest(content) != sha256:
+                issues.append(f"{self._tree.path(name)} was altered since it was shipped")
+        if issues:
+            raise InvalidMigrations(self._tree.root, issues)
+
+    @cached_property
+    def _chain(self) -> Chain:
+        """What the project's configuration says; in a bundle without a manifest, what lies beside env.py."""
+        from freezekit.config import Chain, chain_of
+
+        folder = self._tree.root
+        if self.bundle == "source" and isinstance(self._tree, FolderTree):
+            return chain_of(folder, self.section, self.script_location)
+        return Chain(script_location=self.script_location, folder=folder, section=self.section)
+
+    def _computed_manifest(self) -> Manifest:
+        from freezekit.runtime.host import undisturbed
+        from freezekit.scripts import read_manifest
+
+        with undisturbed(self._chain.prepend_sys_path):
+            return read_manifest(self._tree, self._chain)
+
+    def _read_manifest(self) -> Manifest:
+        name = manifest_name(self.section)
+        try:
+            text = self._tree.read(name)
+        except OSError:
+            return self._computed_manifest()
+        manifest = Manifest.from_json(text, self._tree.path(name))
+        self._refuse_incomplete(manifest)
+        return manifest
+
+    def _refuse_incomplete(self, manifest: Manifest) -> None:
+        """Compare the names of the files with those that were shipped; their content is checked when they run."""
+        shipped = set(manifest.files)
+        there = {name for folder in (".", *manifest.version_locations) for name in self._tree.files(folder)}
+        revisions = set(revision_files(self._tree, manifest.version_locations, manifest.recursive_version_locations))
+        issues = [f"{self._tree.path(name)} was shipped but is missing" for name in sorted(shipped - there)]
+        issues += [f"{self._tree.path(name)} was not shipped with this program" for name in sorted(revisions - shipped)]
+        if issues:
+            raise InvalidMigrations(self._tree.root, issues)
+
+    @property
+    def _scripts(self) -> Scripts:
+        return self._scripts_of(self.manifest)
+
+    def _scripts_of(self, manifest: Manifest) -> Scripts:
+        from freezekit.runtime.upgrade import Scripts
+
+        prepend = self._chain.prepend_sys_path if self.bundle == "source" else ()
+        return Scripts(self._real_tree_of(manifest), manifest, prepend)
+
+    def _real_tree_of(self, manifest: Manifest) -> FolderTree:
+        return self._tree if isinstance(self._tree, FolderTree) else self._copied_tree(manifest)
+
+    def _copied_tree(self, manifest: Manifest) -> FolderTree:
+        from freezekit.runtime.extract import private_copy
+
+        if self._copy is None:
+            self._copy = private_copy(self._tree, (".", *manifest.version_locations))
+        return self._copy
+
+    @property
+    def _is_written_into(self) -> bool:
+        """Whether Alembic's own loader would leave compiled files in the bundle."""
+        return self.bundle != "source" and not sys.dont_write_bytecode
+
+    def _status(self, database: Database) -> Status:
+        manifest = self.manifest
+        if database.path is not None:
+            from freezekit.runtime.sqlite_file import look
+
+            return status_of(look(database.path, manifest), manifest)
+        from freezekit.runtime.borrowed import sqlalchemy_contents
+
+        return database.connected(lambda connection: status_of(sqlalchemy_contents(connection, manifest), manifest))
+
+    def _usable_status(self, database: Database) -> Status:
+        status = self._status(database)
+        refuse_unusable(status, database.name)
+        return status
+
+
+def _request(
+    revision: str,
+    on_progress: Callable[[Progress], object] | None = None,
+    cancel: Callable[[], object] | threading.Event | None = None,
+    backup: Backup | None = None,
+    timeout: float = 30.0,
+    x_arguments: Mapping[str, str | Sequence[str]] | None = None,
+) -> Request:
+    from freezekit.runtime.upgrade import Request
+
+    asked = getattr(cancel, "is_set", cancel) or (lambda: False)
+    return Request(revision, on_progress, asked, backup, timeout, x_arguments)
+
+
+def _url_of(database: Database, driver: str | None = None) -> str:
+    if database.path is not None:
+        return database.file_url(driver)
+    assert database.url is not None
+    return database.url.render_as_string(hide_password=False)

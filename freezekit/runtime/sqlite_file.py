@@ -1,0 +1,201 @@
+"""Look at an SQLite file without changing it: no lock that stays, no file created, no journal rolled back.
+
+SQLite opens a file whose journal or write-ahead log is left over only after recovering it, which writes. Such a file is
+looked at through a private copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from freezekit.errors import DatabaseInUse, NotADatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from freezekit.manifest import Manifest
+
+# https://www.sqlite.org/fileformat.html, section 1.3
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_WAL_VERSION = 2
+_LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a look at a database found.
+
+    Attributes:
+        versions: Rows of the version table; None when there is no version table.
+        tables: Names of the other tables and views.
+        application_id: SQLite's mark of whose file it is; 0 when unset or not SQLite.
+        has_other_chain: Another version table is there: the database is shared with another Alembic history.
+    """
+
+    versions: tuple[str, ...] | None
+    tables: tuple[str, ...]
+    application_id: int = 0
+    has_other_chain: bool = False
+
+
+def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Contents | None:
+    """Read what a database says of itself; changes nothing and creates nothing.
+
+    Args:
+        path: The file.
+        manifest: Names the version table.
+        timeout: How long to wait for a program that is just writing, in seconds.
+
+    Returns:
+        None when there is no file or it is empty.
+
+    Raises:
+        NotADatabase: A folder, a device, some other file, a damaged database.
+        DatabaseInUse: It stayed locked for the whole time.
+    """
+    if not _size_of_file(path):
+        return None
+    started = time.monotonic()
+    try:
+        with _opened(path, timeout) as connection:
+            return read_contents(connection, manifest)
+    except sqlite3.DatabaseError as error:
+        if is_busy(error):
+            raise DatabaseInUse(path, time.monotonic() - started) from error
+        raise NotADatabase(path, f"it is damaged, or no SQLite file ({error})") from error
+
+
+def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Contents:
+    """Read what a database says of itself, through an open connection."""
+    wanted = manifest.version_table or ""
+    names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    tables = [row[0] for row in connection.execute(names)]
+    versions = None
+    if wanted in tables:
+        rows = connection.execute(f"SELECT version_num FROM {quoted(wanted)}")  # noqa: S608 - quoted
+        versions = tuple(sorted(str(row[0]) for row in rows))
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    others = tuple(name for name in tables if name != wanted)
+    shared = versions is None and any(_is_version_table(connection, name) for name in others)
+    return Contents(versions, others, application_id, has_other_chain=shared)
+
+
+def _is_version_table(connection: sqlite3.Connection, name: str) -> bool:
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
+    return columns == ["version_num"]
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as SQL text."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether an error means that another program holds a lock."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _size_of_file(path: str) -> int:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise NotADatabase(path, f"it cannot be looked at ({error.strerror})") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise NotADatabase(path, "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is not an ordinary file")
+    return found.st_size
+
+
+@contextlib.contextmanager
+def _opened(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
+    """Open a file for reading in the way that leaves it and its folder alone."""
+    if _is_open_here(path):
+        how = "mode=ro"
+    elif (leftover := _leftover(path, _header(path))) is None:
+        # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.
+        how = "mode=ro&immutable=1"
+    elif leftover:
+        with _private_copy(path) as copy, contextlib.closing(sqlite3.connect(copy)) as connection:
+            yield connection
+        return
+    else:
+        how = "mode=ro"
+    uri = f"file:{quote(os.path.abspath(path))}?{how}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=timeout)) as connection:
+        yield connection
+
+
+def _is_open_here(path: str) -> bool:
+    """Return whether this process has the file open: closing it once more would then drop the locks SQLite holds.
+
+    https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system that has /dev/fd.
+    """
+    wanted = os.stat(path)
+    try:
+        handles = os.listdir("/dev/fd")
+    except OSError:
+        return False
+    for handle in handles:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(os.fstat(int(handle)), wanted):
+                return True
+    return False
+
+
+def _header(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise NotADatabase(path, f"it cannot be read ({error.strerror})") from error
+    if not header.startswith(_MAGIC):
+        raise NotADatabase(path, "it is not an SQLite file")
+    if len(header) < _HEADER_BYTES:
+        raise NotADatabase(path, "it is damaged: it ends within its header")
+    return header
+
+
+def _leftover(path: str, header: bytes) -> bool | None:
+    """Return whether recovery is due before the file can be read; None for write-ahead mode without a log."""
+    if header[18] == _WAL_VERSION:
+        return not os.path.exists(path + "-shm") if _size(path + "-wal") else None
+    return bool(_size(path + "-journal")) and not _is_readable(path)
+
+
+def _is_readable(path: str) -> bool:
+    """Return whether a file with a journal needs no recovery: a program is writing now, or the journal is spent."""
+    uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError as error:
+            return is_busy(error)
+    return True
+
+
+@contextlib.contextmanager
+def _private_copy(path: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
+        copy = os.path.join(folder, "database")
+        for suffix in ("", "-journal", "-wal"):
+            if os.path.exists(path + suffix):
+                shutil.copyfile(path + suffix, copy + suffix)
+        yield copy
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
