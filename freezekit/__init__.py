@@ -1,8 +1,7 @@
 """freezekit: Alembic migrations that work inside frozen applications.
 
-Three rooms: :mod:`freezekit.build` ships the scripts while freezing, :mod:`freezekit.runtime` finds and runs them in the
-frozen program, :mod:`freezekit.check` proves that a finished bundle works. The names below are the public API;
-importing them imports neither Alembic nor SQLAlchemy.
+Rooms: :mod:`freezekit.build` ships the scripts while freezing, :mod:`freezekit.runtime` finds and runs them in the
+frozen program. The names below are the public API; importing them imports neither Alembic nor SQLAlchemy.
 
 Example:
     >>> import freezekit

@@ -48,6 +48,7 @@ class MigrationsNotFound(FreezekitError):
         )
 
 
+_SHOWN = 5
 _SHIP_THEM = "Build it with freezekit installed beside the freezer, so that its hook ships env.py and versions/*.py."
 _NOT_FOUND_ADVICE = {
     "source": "Check the spelling: 'package:folder', or a folder that holds env.py.",
@@ -100,7 +101,7 @@ class DatabaseUnversioned(FreezekitError):
     def __init__(self, database: str, tables: Sequence[str]) -> None:
         self.database = database
         self.tables = tuple(tables)
-        shown = _comma(self.tables[:5]) + (" ..." if len(self.tables) > 5 else "")
+        shown = _comma(self.tables[:_SHOWN]) + (" ..." if len(self.tables) > _SHOWN else "")
         super().__init__(
             f"{database} holds tables ({shown}) but no Alembic version, so it is not known which revision they "
             "belong to. Nothing was changed: stamp it with the revision its schema is at, then try again."
@@ -162,7 +163,7 @@ class MigrationFailed(FreezekitError):
         restored: True when the database is exactly as it was before.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - facts of one event
         self,
         database: str,
         reason: str,

@@ -115,9 +115,7 @@ class Manifest:
             data: dict[str, Any] = json.loads(text)
             written = data.pop("format")
             if written != FORMAT:
-                raise UnreadableBundle(
-                    where, f"its format is {written!r}, this freezekit reads format {FORMAT}"
-                )
+                raise UnreadableBundle(where, f"its format is {written!r}, this freezekit reads format {FORMAT}")
             data["revisions"] = tuple(_revision(row) for row in data["revisions"])
             for name in ("heads", "version_locations"):
                 data[name] = tuple(data[name])

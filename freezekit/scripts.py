@@ -47,8 +47,8 @@ def read_manifest(tree: Tree, chain: Chain) -> Manifest:
     if "env.py" not in files:
         issues.append(f"{tree.path('env.py')} is missing")
     names = revision_files(tree, locations, chain.recursive)
-    revisions = [one for name in names if name in contents and (one := _read_revision(tree, name, contents[name], issues))]
-    revisions = _in_order(_with_labels_resolved(revisions), issues, where=tree.root)
+    read = [_read_revision(tree, name, contents[name], issues) for name in names if name in contents]
+    revisions = _in_order(_with_labels_resolved([one for one in read if one]), issues, where=tree.root)
     environment = _read_environment(tree, contents.get("env.py", b""), chain.options, issues)
     if issues:
         raise InvalidMigrations(tree.root, issues)
@@ -123,7 +123,7 @@ def _read_revision(tree: Tree, name: str, content: bytes, issues: list[str]) -> 
     module = parse(where, content, issues)
     if module is None:
         return None
-    attributes = module_namespace(module).values
+    attributes: Mapping[str, object] = module_namespace(module).values
     if any(attributes.get(attribute) is UNKNOWN for attribute in (*_ATTRIBUTES, "*")):
         try:
             attributes = _executed(where, content)
@@ -211,7 +211,7 @@ def _topological(by_id: Mapping[str, Revision]) -> list[Revision]:
         for child in children[revision]:
             missing[child] -= 1
             if not missing[child]:
-                ready.append(child)  # noqa: B909 - the loop is the queue
+                ready.append(child)
     return [by_id[revision] for revision in ready]
 
 

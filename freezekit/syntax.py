@@ -30,7 +30,7 @@ class Namespace:
         self.values: dict[str, object] = {}
         self.nodes: dict[str, ast.expr] = {}
 
-    def evaluate(self, node: ast.expr) -> object:
+    def evaluate(self, node: ast.expr) -> object:  # noqa: PLR0911 - a table
         """Return the value of an expression, or UNKNOWN."""
         match node:
             case ast.Constant():

@@ -14,7 +14,7 @@ from freezekit.runtime.sqlite_file import Contents
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, ScalarResult
 
     from freezekit.manifest import Manifest
 
@@ -32,8 +32,8 @@ def sqlalchemy_contents(connection: Connection, manifest: Manifest) -> Contents:
 def _contents(connection: Connection, name: str) -> Contents:
     inspector = inspect(connection)
     if inspector.has_table(name):
-        rows = connection.execute(select(column("version_num")).select_from(table(name)))
-        return Contents(tuple(sorted(row[0] for row in rows)), ())
+        rows: ScalarResult[str] = connection.scalars(select(column("version_num")).select_from(table(name)))
+        return Contents(tuple(sorted(str(row) for row in rows)), ())
     tables = tuple(inspector.get_table_names())
     shared = any([one["name"] for one in inspector.get_columns(other)] == ["version_num"] for other in tables)
     return Contents(None, tables, has_other_chain=shared)
@@ -57,17 +57,15 @@ def begun(connection: Connection) -> Iterator[None]:
             raise UsageError("This connection has a transaction open with foreign_keys on: commit it first.")
         yield
         return
+    if connection.in_transaction():  # SQLAlchemy's, which nothing has been written in
+        connection.rollback()
     raw.execute("PRAGMA foreign_keys = OFF")
-    raw.execute("BEGIN IMMEDIATE")
     try:
-        yield
-        raw.commit()
+        with connection.begin():
+            raw.execute("BEGIN IMMEDIATE")
+            yield
     finally:
-        if raw.in_transaction:
-            raw.rollback()
         raw.execute(f"PRAGMA foreign_keys = {int(enforced)}")
-        if connection.in_transaction():
-            connection.rollback()
 
 
 class _Lent:
@@ -97,18 +95,22 @@ class SqlalchemyTarget(Target):
         self._lent = _Lent(connection.connection.dbapi_connection) if connection.dialect.name == "sqlite" else None
 
     def url(self, driver: str | None) -> str:  # noqa: ARG002 - the host's URL names its driver
+        """Return the host's URL."""
         return self._url.render_as_string(hide_password=False)
 
     def leads_here(self, dialect: Any, arguments: Sequence[Any]) -> bool:
+        """Return whether an engine is to be given the lent connection, or may connect to the server by itself."""
         if self._lent is None:
             return True
         name = str(arguments[0]) if arguments else ":memory:"
         return dialect.name == "sqlite" and name == (self._url.database or ":memory:")
 
     def connect(self) -> Any:
+        """Return the lent SQLite connection; None for a server, where env.py connects by itself."""
         return self._lent
 
     def is_ours(self, connection: Any) -> bool:
+        """Return whether a connection is the lent one, or one to the same database of the same server."""
         if connection is self._connection:
             return True
         if self._lent is not None:

@@ -1,4 +1,7 @@
-"""What the caller means by ``db``: a path, a URL, an Engine or a Connection. SQLAlchemy is imported only for the latter."""
+"""What the caller means by ``db``: a path, a URL, an Engine or a Connection.
+
+SQLAlchemy is imported only where the answer needs it: not for a path, nor for the plain URL of a file.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +64,10 @@ class Database:
 
         if self.connection is not None:
             return work(self.connection)
-        if self.engine is not None:
-            with self.engine.connect() as connection:
-                return work(connection)
-        assert self.url is not None
-        if self.url.get_dialect().is_async:
+        if self.engine is None and self.url is not None and self.url.get_dialect().is_async:
             return self._connected_async(self.url, work)
-        with create_engine(self.url, poolclass=NullPool).connect() as connection:
+        engine = self.engine or create_engine(self.url or "", poolclass=NullPool)
+        with engine.connect() as connection:
             return work(connection)
 
     @staticmethod

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from freezekit.config import Chain
     from freezekit.runtime.database import Database, DatabaseLike
     from freezekit.runtime.reports import Progress
-    from freezekit.runtime.upgrade import Request, Scripts
+    from freezekit.runtime.upgrade import Scripts
     from freezekit.tree import Tree
 
 ALL_HEADS = "heads"
@@ -35,7 +35,7 @@ _ONE_BACKUP = Backup()
 class Migrations:
     """A located tree of migration scripts; made by :func:`freezekit.locate`.
 
-    Questions (``status``, ``plan``, ``sql``, ``verify``) change nothing. The scripts are read when they are first needed.
+    Questions (``status``, ``plan``, ``sql``, ``verify``) change nothing. The scripts are read when first needed.
 
     Attributes:
         script_location: What was located, as it was given.
@@ -138,20 +138,20 @@ class Migrations:
         """
         from freezekit.runtime.environment import ManifestScripts, build_config, offline_sql, running
         from freezekit.runtime.host import undisturbed
-        from freezekit.runtime.upgrade import file_sql
+        from freezekit.runtime.upgrade import Job, Request, file_sql
 
         database = database_of(db)
         status = self._usable_status(database)
         scripts = self._scripts
         if database.path is not None:
-            request = _request(revision, x_arguments=x_arguments)
-            return "".join(f"{one.strip().rstrip(';').rstrip()};\n" for one in file_sql(scripts, database, request))
+            job = Job(scripts, database, Request(revision, x_arguments=x_arguments))
+            return "".join(f"{one.strip().rstrip(';').rstrip()};\n" for one in file_sql(job))
         url = _url_of(database)
         config = build_config(scripts.tree, scripts.manifest, url, x_arguments=x_arguments)
         with running, undisturbed(scripts.prepend_sys_path):
             return offline_sql(config, ManifestScripts(scripts.tree, scripts.manifest), status.current, revision)
 
-    def upgrade(
+    def upgrade(  # noqa: PLR0913, PLR0917 - the contract
         self,
         db: DatabaseLike,
         revision: str = ALL_HEADS,
@@ -206,9 +206,10 @@ class Migrations:
             status = self._usable_status(database)
             if revision == ALL_HEADS and status.state is State.CURRENT:
                 return Report((), None, status.state, time.monotonic() - started, status.current)
-        from freezekit.runtime.upgrade import upgrade
+        from freezekit.runtime.upgrade import Job, Request, upgrade
 
-        return upgrade(self._scripts, database, _request(revision, on_progress, cancel, backup, timeout, x_arguments))
+        request = Request(revision, on_progress, cancel, backup, timeout, x_arguments)
+        return upgrade(Job(self._scripts, database, request))
 
     def alembic_config(
         self, db: DatabaseLike | None = None, *, x_arguments: Mapping[str, str | Sequence[str]] | None = None
@@ -337,22 +338,7 @@ class Migrations:
         return status
 
 
-def _request(
-    revision: str,
-    on_progress: Callable[[Progress], object] | None = None,
-    cancel: Callable[[], object] | threading.Event | None = None,
-    backup: Backup | None = None,
-    timeout: float = 30.0,
-    x_arguments: Mapping[str, str | Sequence[str]] | None = None,
-) -> Request:
-    from freezekit.runtime.upgrade import Request
-
-    asked = getattr(cancel, "is_set", cancel) or (lambda: False)
-    return Request(revision, on_progress, asked, backup, timeout, x_arguments)
-
-
 def _url_of(database: Database, driver: str | None = None) -> str:
     if database.path is not None:
         return database.file_url(driver)
-    assert database.url is not None
-    return database.url.render_as_string(hide_password=False)
+    return database.url.render_as_string(hide_password=False) if database.url is not None else ""

@@ -13,7 +13,7 @@ import re
 import sqlite3
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase
 from freezekit.runtime.sqlite_file import is_busy
@@ -122,7 +122,7 @@ class GuardedConnection(sqlite3.Connection):
         """Do nothing: the upgrade closes its connection itself."""
 
     @property
-    def isolation_level(self) -> None:  # type: ignore[override]
+    def isolation_level(self) -> None:
         """None: transactions are begun and ended by the upgrade, whatever is set."""
         return
 
@@ -130,7 +130,7 @@ class GuardedConnection(sqlite3.Connection):
     def isolation_level(self, value: object) -> None:
         """Ignore what SQLAlchemy or a revision sets: setting it would commit."""
 
-    def __exit__(self, kind: object, *_details: object) -> bool:  # type: ignore[override]
+    def __exit__(self, kind: object, *_details: object) -> Literal[False]:
         (self.commit if kind is None else self.rollback)()
         return False
 
@@ -248,7 +248,7 @@ def _retried(action: Callable[[], None], timeout: float) -> float | None:
     while True:
         try:
             action()
-        except sqlite3.OperationalError as error:
+        except sqlite3.OperationalError as error:  # noqa: PERF203 - it waits anyway
             waited = time.monotonic() - started
             if not is_busy(error):
                 raise
@@ -265,8 +265,8 @@ def scratch_copy(path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
         copy = os.path.join(folder, os.path.basename(path))
         if os.path.exists(path):
-            with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
-                source.backup(target)
+            with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as new:
+                source.backup(new)
         yield copy
 
 

@@ -33,6 +33,7 @@ from freezekit.runtime.sqlite_file import read_contents
 from freezekit.runtime.status import refuse_unusable, status_of
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
@@ -51,29 +52,53 @@ class Scripts:
     manifest: Manifest
     prepend_sys_path: tuple[str, ...] = ()
 
+    def for_alembic(self) -> ManifestScripts:
+        """Return the scripts as Alembic sees them."""
+        return ManifestScripts(self.tree, self.manifest)
+
 
 @dataclass(frozen=True)
 class Request:
     """What the caller of an upgrade asked for; see :meth:`freezekit.Migrations.upgrade`."""
 
     revision: str
-    on_progress: Callable[[Progress], object] | None
-    cancel: Callable[[], object]
-    backup: Backup | None
-    timeout: float
-    x_arguments: Mapping[str, str | Sequence[str]] | None
+    on_progress: Callable[[Progress], object] | None = None
+    cancel: Callable[[], object] | threading.Event | None = None
+    backup: Backup | None = None
+    timeout: float = 30.0
+    x_arguments: Mapping[str, str | Sequence[str]] | None = None
 
     def cancelled(self) -> bool:
         """Return whether the caller wants the upgrade to stop."""
-        return bool(self.cancel())
+        if self.cancel is None:
+            return False
+        return bool(self.cancel() if callable(self.cancel) else self.cancel.is_set())
 
 
-def upgrade(scripts: Scripts, database: Database, request: Request) -> Report:
+@dataclass(frozen=True)
+class Job:
+    """One upgrade of one database."""
+
+    scripts: Scripts
+    database: Database
+    request: Request
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the scripts are."""
+        return self.scripts.manifest
+
+    @property
+    def path(self) -> str:
+        """The SQLite file; only for a database that is one."""
+        return self.database.path or ""
+
+
+def upgrade(job: Job) -> Report:
     """Upgrade a database and report; see :meth:`freezekit.Migrations.upgrade`."""
     started = time.monotonic()
     with running:
-        work = _upgrade_file if database.path is not None else _upgrade_other
-        report = work(scripts, database, request)
+        report = _upgrade_file(job) if job.database.path is not None else _upgrade_other(job)
     return replace(report, seconds=time.monotonic() - started)
 
 
@@ -84,31 +109,29 @@ def planned(scripts: Scripts, current: Sequence[str], revision: str) -> tuple[st
         UsageError: The target is unknown or ambiguous.
     """
     try:
-        return ManifestScripts(scripts.tree, scripts.manifest).between(current, revision)
+        return scripts.for_alembic().between(current, revision)
     except CommandError as error:
         raise UsageError(f"{revision!r} is no target for an upgrade: {error}") from error
 
 
-def _upgrade_file(scripts: Scripts, database: Database, request: Request) -> Report:
-    path = database.path or ""
-    with sqlite_upgrade.write_locked(path, request.timeout, cancelled=request.cancelled) as connection:
-        status = _status_under_lock(connection, scripts.manifest, path)
-        if not planned(scripts, status.current, request.revision):
+def _upgrade_file(job: Job) -> Report:
+    with sqlite_upgrade.write_locked(job.path, job.request.timeout, cancelled=job.request.cancelled) as connection:
+        status = _usable_status(job, connection)
+        if not planned(job.scripts, status.current, job.request.revision):
             return Report((), None, status.state, 0.0, status.current)
         backup = None
-        if request.backup is not None and status.state is not State.NEW:
-            backup = make_backup(path, status.current, request.backup, scripts.manifest.by_id)
-        run = _run_on_file(scripts, database, request, connection)
-        contents = read_contents(connection, replace(scripts.manifest, version_table=run.version_table))
-        _check(run, scripts.manifest, path, contents.versions or ())
-        sqlite_upgrade.commit(connection, path, request.timeout)
-    return Report(run.applied, backup, status.state, 0.0, contents.versions or ())
+        if job.request.backup is not None and status.state is not State.NEW:
+            backup = make_backup(job.path, status.current, job.request.backup, job.manifest.by_id)
+        run = _run_on_file(job, connection)
+        reached = read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
+        _check(run, job, reached)
+        sqlite_upgrade.commit(connection, job.path, job.request.timeout)
+    return Report(run.applied, backup, status.state, 0.0, reached)
 
 
-def _status_under_lock(connection: GuardedConnection, manifest: Manifest, path: str) -> Status:
-    contents = read_contents(connection, manifest)
-    status = status_of(contents, manifest)
-    refuse_unusable(status, path)
+def _usable_status(job: Job, connection: GuardedConnection) -> Status:
+    status = status_of(read_contents(connection, job.manifest), job.manifest)
+    refuse_unusable(status, job.database.name)
     return status
 
 
@@ -117,131 +140,121 @@ class _FileTarget(Target):
 
     def __init__(self, database: Database, connection: GuardedConnection) -> None:
         self._database = database
-        self._path = database.path or ""
         self._connection = connection
 
     def url(self, driver: str | None) -> str:
+        """Return the URL env.py is given."""
         return self._database.file_url(driver)
 
     def leads_here(self, dialect: Any, arguments: Sequence[Any]) -> bool:
-        return dialect.name == "sqlite" and bool(arguments) and sqlite_upgrade.same_file(str(arguments[0]), self._path)
+        """Return whether an engine opens the file."""
+        path = self._database.path or ""
+        return dialect.name == "sqlite" and bool(arguments) and sqlite_upgrade.same_file(str(arguments[0]), path)
 
     def connect(self) -> GuardedConnection:
+        """Return the guarded connection."""
         return self._connection
 
     def is_ours(self, connection: Any) -> bool:
+        """Return whether a connection is the guarded one underneath."""
         return connection.connection.dbapi_connection is self._connection
 
 
-def _run_on_file(
-    scripts: Scripts, database: Database, request: Request, connection: GuardedConnection, run: Run | None = None
-) -> Run:
-    run = run or _new_run(scripts, database, request)
-    engine = create_engine(database.file_url(None), creator=lambda: connection, poolclass=NullPool)
+def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None) -> Run:
+    run = run or _new_run(job)
+    engine = create_engine(job.database.file_url(None), creator=lambda: connection, poolclass=NullPool)
     with engine.connect() as offered:
-        target = _FileTarget(database, connection)
-        _execute_env(scripts, database, request, run, target, offered)
+        _execute_env(job, run, _FileTarget(job.database, connection), offered)
     if connection.undone:
-        raise MigrationFailed(database.name, "env.py or a revision rolled it back", pending=run.planned or ())
+        raise MigrationFailed(job.database.name, "env.py or a revision rolled it back", pending=run.planned or ())
     return run
 
 
-def _upgrade_other(scripts: Scripts, database: Database, request: Request) -> Report:
-    def look_at(connection: Connection) -> Status:
-        status = status_of(sqlalchemy_contents(connection, scripts.manifest), scripts.manifest)
-        refuse_unusable(status, database.name)
-        return status
-
+def _upgrade_other(job: Job) -> Report:
     def work(connection: Connection) -> tuple[Status, Run | None]:
         with begun(connection):
-            status = look_at(connection)
-            if not planned(scripts, status.current, request.revision):
+            status = status_of(sqlalchemy_contents(connection, job.manifest), job.manifest)
+            refuse_unusable(status, job.database.name)
+            if not planned(job.scripts, status.current, job.request.revision):
                 return status, None
-            target = SqlalchemyTarget(connection)
-            run = _new_run(scripts, database, request)
-            _execute_env(scripts, database, request, run, target, connection)
+            run = _new_run(job)
+            _execute_env(job, run, SqlalchemyTarget(connection), connection)
+            _check(run, job, sqlalchemy_contents(connection, job.manifest).versions or ())
             return status, run
 
-    status, run = database.connected(work)
+    status, run = job.database.connected(work)
     if run is None:
         return Report((), None, status.state, 0.0, status.current)
-    contents = database.connected(lambda connection: sqlalchemy_contents(connection, scripts.manifest))
-    _check(run, scripts.manifest, database.name, contents.versions or (), restored=False)
-    return Report(run.applied, None, status.state, 0.0, contents.versions or ())
+    after = job.database.connected(lambda connection: sqlalchemy_contents(connection, job.manifest))
+    return Report(run.applied, None, status.state, 0.0, after.versions or ())
 
 
-def _new_run(scripts: Scripts, database: Database, request: Request) -> Run:
-    step = _stepper(scripts.manifest, database, request)
-    return Run(ManifestScripts(scripts.tree, scripts.manifest), request.revision, step)
+def _new_run(job: Job) -> Run:
+    def step(run: Run) -> None:
+        if job.request.cancelled():
+            raise UpgradeCancelled(job.database.name)
+        if job.request.on_progress is not None:
+            doc = job.manifest.by_id[run.current].doc if run.current else ""
+            job.request.on_progress(Progress(run.current, len(run.applied), len(run.planned or ()), doc))
+
+    return Run(job.scripts.for_alembic(), job.request.revision, step)
 
 
-def _execute_env(
-    scripts: Scripts, database: Database, request: Request, run: Run, target: Target, offered: object
-) -> None:
+def _execute_env(job: Job, run: Run, target: Target, offered: object) -> None:
     """Run env.py on a database; whatever goes wrong leaves as an error of ours that names the revision."""
+    scripts, request = job.scripts, job.request
     url = target.url(scripts.manifest.driver)
     config = build_config(scripts.tree, scripts.manifest, url, connection=offered, x_arguments=request.x_arguments)
-    with _failures_named(run, database, request), undisturbed(scripts.prepend_sys_path):
-        run_env(config, run, target, database.name, transactional_ddl=_transactional(database))
-
-
-def _transactional(database: Database) -> bool | None:
-    return True if database.path is not None else None
-
-
-def _stepper(manifest: Manifest, database: Database, request: Request) -> Callable[[Run], None]:
-    def step(run: Run) -> None:
-        if request.cancelled():
-            raise UpgradeCancelled(database.name)
-        if request.on_progress is not None:
-            doc = manifest.by_id[run.current].doc if run.current else ""
-            request.on_progress(Progress(run.current, len(run.applied), len(run.planned or ()), doc))
-
-    return step
+    # SQLite can undo DDL, but Alembic takes it for a database that cannot: alembic/ddl/sqlite.py, SQLiteImpl.
+    transactional_ddl = True if job.database.path is not None else None
+    with _failures_named(run, job), undisturbed(scripts.prepend_sys_path):
+        run_env(config, run, target, job.database.name, transactional_ddl=transactional_ddl)
 
 
 @contextlib.contextmanager
-def _failures_named(run: Run, database: Database, request: Request) -> Iterator[None]:
+def _failures_named(run: Run, job: Job) -> Iterator[None]:
+    name = job.database.name
     try:
         yield
     except (Exception, SystemExit) as error:
         if isinstance(error, FreezekitError):
             raise
         if run.elsewhere is not None:
-            raise EnvironmentIgnoredDatabase(database.name, run.elsewhere) from error
-        if request.cancelled():
-            raise UpgradeCancelled(database.name) from error
+            raise EnvironmentIgnoredDatabase(name, run.elsewhere) from error
+        if job.request.cancelled():
+            raise UpgradeCancelled(name) from error
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         rest = (run.planned or ())[len(run.applied) + bool(run.current) :]
-        restored = database.path is not None
+        restored = job.database.path is not None
         applied = () if restored else run.applied
         raise MigrationFailed(
-            database.name, reason, applied=applied, failed=run.current, pending=rest, restored=restored
+            name, reason, applied=applied, failed=run.current, pending=rest, restored=restored
         ) from error
 
 
-def _check(run: Run, manifest: Manifest, name: str, versions: Sequence[str], *, restored: bool = True) -> None:
+def _check(run: Run, job: Job, versions: Sequence[str]) -> None:
     """Refuse a result that is not what was asked for: some env.py swallow errors, or run nothing."""
+    name = job.database.name
     if run.planned is None or run.elsewhere is not None:
         raise EnvironmentIgnoredDatabase(name, run.elsewhere)
-    reached = manifest.ancestors(one for one in versions if one in manifest.by_id)
+    reached = job.manifest.ancestors(one for one in versions if one in job.manifest.by_id)
     missing = [revision for revision in run.planned if revision not in reached]
     if missing or run.applied != run.planned:
+        restored = job.database.path is not None
+        applied = () if restored else tuple(one for one in run.planned if one in reached)
         reason = "env.py ended without an error, but not all revisions were applied to the database"
-        applied = tuple(one for one in run.planned if one in reached and not restored)
         raise MigrationFailed(name, reason, applied=applied, failed=run.current, pending=missing, restored=restored)
 
 
-def file_sql(scripts: Scripts, database: Database, request: Request) -> list[str]:
+def file_sql(job: Job) -> list[str]:
     """Return the SQL that an upgrade of an SQLite file would run, by running it on a private copy."""
     statements: list[str] = []
-    path = database.path or ""
-    with running, sqlite_upgrade.scratch_copy(path) as copy:
-        scratch = replace(database, path=copy)
-        with sqlite_upgrade.write_locked(copy, request.timeout, cancelled=request.cancelled) as connection:
-            if planned(scripts, _status_under_lock(connection, scripts.manifest, path).current, request.revision):
+    with running, sqlite_upgrade.scratch_copy(job.path) as copy:
+        scratch = replace(job, database=replace(job.database, path=copy))
+        with sqlite_upgrade.write_locked(copy, 0.0, cancelled=job.request.cancelled) as connection:
+            if planned(job.scripts, _usable_status(scratch, connection).current, job.request.revision):
                 connection.record(statements)
-                _run_on_file(scripts, scratch, request, connection)
+                _run_on_file(scratch, connection)
     return statements
 
 
@@ -260,13 +273,14 @@ def probed_version_table(scripts: Scripts) -> str:
     def stop(_run: Run) -> None:
         raise _Probed
 
-    request = Request("heads", None, lambda: False, None, 0.0, None)
     with running, sqlite_upgrade.scratch_copy("probe.db") as path:
-        database = Database(name=path, path=path)
-        with sqlite_upgrade.write_locked(path, 0.0, cancelled=request.cancelled) as connection:
-            run = Run(ManifestScripts(scripts.tree, scripts.manifest), "heads", stop)
-            with contextlib.suppress(_Probed):
-                _run_on_file(scripts, database, request, connection, run)
+        job = Job(scripts, Database(name=path, path=path), Request("heads"))
+        run = Run(scripts.for_alembic(), "heads", stop)
+        with (
+            sqlite_upgrade.write_locked(path, 0.0, cancelled=job.request.cancelled) as connection,
+            contextlib.suppress(_Probed),
+        ):
+            _run_on_file(job, connection, run)
     if run.version_table is None:
         raise EnvironmentIgnoredDatabase(path, run.elsewhere)
     return run.version_table
