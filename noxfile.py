@@ -81,7 +81,7 @@ def wheel(session: nox.Session) -> None:
         _copy(Path(name), away / name)
     session.chdir(away)
     session.run("pytest", "-m", "not frozen", "-n", "2", "-q")
-    session.run("pytest", "-m", "frozen", "-k", "onedir or cx-folder", "-n", "2", "--dist", "loadgroup", "-q")
+    session.run("pytest", "-m", "frozen", "-k", "onedir or cx-folder", "-n", "2", "-q")
 
 
 def _copy(source: Path, destination: Path) -> None:

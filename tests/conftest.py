@@ -112,7 +112,7 @@ def build_bundle(run_folder: Path, hidden_source: HiddenSource) -> Callable[[str
         with FileLock(run_folder / f"{form.partition('-')[0]}.lock"):
             if not folder.exists():
                 folder.parent.mkdir(exist_ok=True)
-                _build(form, run_folder / "build").rename(folder)
+                _build_once(form, run_folder / "build").rename(folder)
         home = run_folder / "home"
         home.mkdir(exist_ok=True)
         return Bundle(form, folder / PROGRAM, folder, hidden_source, home)
@@ -120,10 +120,7 @@ def build_bundle(run_folder: Path, hidden_source: HiddenSource) -> Callable[[str
     return bundle_of
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(form, marks=pytest.mark.xdist_group(form.partition("-")[0])) for form in FORMS],
-)
+@pytest.fixture(scope="session", params=FORMS)
 def bundle(request: pytest.FixtureRequest, build_bundle: Callable[[str], Bundle]) -> Bundle:
     """Each form of bundle of sample_app in turn."""
     return build_bundle(request.param)
@@ -134,6 +131,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "build_bundle" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.frozen)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give all tests of one freezer to one worker, so that both freezers build at the same time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FreezerScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            parameters = nodeid.partition("[")[2]
+            return next((form.partition("-")[0] for form in FORMS if form in parameters), nodeid)
+
+    return FreezerScheduling(config, log)
+
+
+def _build_once(form: str, work: Path) -> Path:
+    """Build a form, or fail again at once as the first attempt of this run did."""
+    work.mkdir(exist_ok=True)
+    log = work / f"{form}.log"
+    if log.exists():
+        pytest.fail(f"The build of {form} had failed before; see {log}", pytrace=False)
+    log.write_text("It was not finished.")
+    built = _build(form, work)
+    log.unlink()
+    return built
 
 
 def _build(form: str, work: Path) -> Path:
