@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 10)
+
+# A terminal that lacks a letter shows a question mark for it.
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")
 
 
 class SetUpError(Exception):
@@ -46,7 +52,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> None:
     Raises:
         SetUpError: The command failed.
     """
-    say("    $ " + " ".join(command))
+    say(f"    $ {shlex.join(command)}")
     result = subprocess.run(
         command,
         cwd=PROJECT,

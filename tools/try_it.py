@@ -23,6 +23,7 @@ SUFFIX = ".exe" if sys.platform == "win32" else ""
 PROGRAM = f"sample_app{SUFFIX}"
 # A folder name that a user's machine may well have, and that breaks careless path handling.
 ELSEWHERE = "Programs of Zoë 100%"
+SHOWN_LINES = 8
 
 
 def main() -> int:
@@ -90,8 +91,11 @@ def _open_copy(bundle: Path, document: Path, work: Path) -> bool:
         timeout=120,
     )
     seconds = time.monotonic() - started
-    for line in (result.stdout + result.stderr).decode("utf-8", errors="replace").splitlines():
+    lines = (result.stdout + result.stderr).decode("utf-8", errors="replace").splitlines()
+    for line in lines[:SHOWN_LINES]:
         say(f"    | {line}")
+    if len(lines) > SHOWN_LINES:
+        say(f"    | ... {len(lines) - SHOWN_LINES} more lines")
     say(f"    exit code {result.returncode}, {seconds:.2f} s; revision {before} -> {_revisions(copy)}")
     return result.returncode == 0
 
