@@ -52,13 +52,13 @@ def begun(connection: Connection) -> Iterator[None]:
         return
     raw: Any = connection.connection.dbapi_connection
     enforced = bool(raw.execute("PRAGMA foreign_keys").fetchone()[0])
-    if raw.in_transaction:
+    if connection.in_transaction():
         if enforced:
             raise UsageError("This connection has a transaction open with foreign_keys on: commit it first.")
+        if not raw.in_transaction:
+            raw.execute("BEGIN IMMEDIATE")
         yield
         return
-    if connection.in_transaction():  # SQLAlchemy's, which nothing has been written in
-        connection.rollback()
     raw.execute("PRAGMA foreign_keys = OFF")
     try:
         with connection.begin():

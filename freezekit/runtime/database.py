@@ -108,11 +108,13 @@ def _of_url(text: str) -> Database:
     if match := _PLAIN_SQLITE_URL.fullmatch(text):
         return Database(name=match["path"], path=match["path"], driver=(match["driver"] or "")[1:])
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
-        return _of_object(make_url(text))
-    except ArgumentError as error:
+        url = make_url(text)
+        url.get_dialect()
+        return _of_object(url)
+    except (ArgumentError, NoSuchModuleError) as error:
         raise UsageError(f"{text!r} is no database URL: {error}") from error
 
 

@@ -172,7 +172,8 @@ class Migrations:
         this process are as before afterwards.
 
         Args:
-            db: A path (created if there is none), a URL, an ``Engine`` or a ``Connection``.
+            db: A path (created if there is none), a URL, an ``Engine`` or a ``Connection``. What is done on a
+                ``Connection`` that has a transaction open is the caller's to commit.
             revision: Any target of ``alembic upgrade``: ``"heads"``, ``"head"``, an id, ``"branch@head"``, ``"+1"``.
             on_progress: Called from this thread before each revision and once at the end.
             cancel: A function or an ``Event``; asked before each revision and while SQLite statements run.

@@ -134,9 +134,21 @@ class GuardedConnection(sqlite3.Connection):
         (self.commit if kind is None else self.rollback)()
         return False
 
-    def cursor(self, *_factory: object) -> GuardedCursor:  # type: ignore[override]
+    def cursor(self, *_factory: object) -> GuardedCursor:
         """Return a cursor that passes over what is not env.py's to do."""
         return super().cursor(GuardedCursor)
+
+    def execute(self, sql: str, parameters: Any = ()) -> GuardedCursor:
+        """Run one statement; sqlite3's own shortcut would go past :meth:`cursor`."""
+        return self.cursor().execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Any) -> GuardedCursor:
+        """Run one statement for each set of parameters."""
+        return self.cursor().executemany(sql, parameters)
+
+    def executescript(self, sql_script: str) -> GuardedCursor:
+        """Run several statements."""
+        return self.cursor().executescript(sql_script)
 
 
 class GuardedCursor(sqlite3.Cursor):
