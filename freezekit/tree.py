@@ -73,16 +73,32 @@ class ZipTree:
         self.root = os.path.join(archive, *prefix.split("/"))
 
     def read(self, name: str) -> bytes:
-        """Return the content of a member; FileNotFoundError if there is none."""
+        """Return the content of a member; FileNotFoundError if there is none.
+
+        Raises:
+            UnreadableBundle: The member is damaged.
+        """
+        import zipfile
+        import zlib
+
         try:
             return self._zip.read(self.member(name))
         except KeyError as error:
             raise FileNotFoundError(self.path(name)) from error
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+            raise UnreadableBundle(self.path(name), str(error)) from error
 
     def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
-        """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder."""
+        """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder.
+
+        Raises:
+            UnreadableBundle: The name of a member leads out of the folder.
+        """
         base = self.member(folder) + "/"
         inside = [name[len(base) :] for name in self._zip.namelist() if name.startswith(base)]
+        for name in inside:
+            if ".." in name.split("/") or "\\" in name:
+                raise UnreadableBundle(self.archive, f"the name of its member {base}{name} leads out of the scripts")
         kept = [name for name in inside if is_shipped(posixpath.basename(name)) and "__pycache__/" not in name]
         return sorted(posixpath.normpath(posixpath.join(folder, name)) for name in kept if recursive or "/" not in name)
 

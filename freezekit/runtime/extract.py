@@ -47,12 +47,9 @@ def private_copy(tree: Tree, folders: Iterable[str]) -> FolderTree:
 
 
 def _copy(tree: Tree, name: str, target: str, outer: str) -> None:
-    if "\\" in name or ":" in name or os.path.commonpath([outer, target]) != outer:
+    if os.path.commonpath([outer, target]) != outer:
         raise UnreadableBundle(tree.path(name), "its name leads out of the scripts")
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    try:
-        content = tree.read(name)
-    except Exception as error:
-        raise UnreadableBundle(tree.path(name), str(error)) from error
+    content = tree.read(name)
     with open(target, "wb") as file:
         file.write(content)

@@ -105,7 +105,7 @@ def _split(location: str) -> tuple[str, str]:
         module, *folders = location.split(":")
         package = module.partition(".")[0]
         inside = os.path.normpath(os.path.join(*module.split("."), *folders))
-    if package and (inside.startswith("..") or os.path.isabs(inside)):
+    if package and inside.split(os.sep)[0] != package:
         raise UsageError(f"The script location {location!r} leads out of its package.")
     return package, inside
 

@@ -1,0 +1,143 @@
+"""Each form of bundle of sample_app, moved elsewhere and with the source tree hidden, on documents of past releases."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sample_data import RELEASES, content, expected_head, pending, plain_upgrade
+
+if TYPE_CHECKING:
+    from conftest import Bundle
+
+
+def opened(bundle: Bundle, document: Path, **how: Any) -> dict[str, Any]:
+    result = bundle.run("open", document, "--json", **how)
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def files(folder: Path) -> dict[str, int]:
+    """Every file of a folder and when it was last changed."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.stem)
+def test_a_document_of_each_release_is_upgraded_as_plain_alembic_would(
+    bundle: Bundle, release: Path, tmp_path: Path
+) -> None:
+    """The content is identical, from another working directory, in a folder with a space and a non-ASCII letter."""
+    document = tmp_path / "Zoës notes.notes"
+    shutil.copy(release, document)
+    found = opened(bundle, document)
+    assert tuple(found["applied"]) == tuple(pending(release.stem))
+    assert content(document) == content(plain_upgrade(release, tmp_path / "plain.db"))
+    assert content(Path(found["backup"])) == content(release)
+    assert opened(bundle, document)["applied"] == []
+
+
+def test_a_new_document_is_at_head(bundle: Bundle, tmp_path: Path) -> None:
+    result = bundle.run("new", tmp_path / "new.notes")
+    assert result.returncode == 0, result.stderr
+    assert content(tmp_path / "new.notes") == content(plain_upgrade(None, tmp_path / "plain.db"))
+
+
+def test_a_subset_is_saved_as_a_database_of_the_right_version(bundle: Bundle, tmp_path: Path) -> None:
+    document = tmp_path / "all.notes"
+    shutil.copy(RELEASES[-1], document)
+    with closing(sqlite3.connect(document)) as connection:
+        (tag,) = connection.execute("SELECT name FROM tag JOIN note_tag ON note_tag.tag_id = tag.id").fetchone()
+    result = bundle.run("export", document, tmp_path / "subset.notes", "--tag", tag)
+    assert result.returncode == 0, result.stderr
+    subset = content(tmp_path / "subset.notes")
+    assert subset["alembic_version"] == [(expected_head,)]
+    assert 0 < len(subset["note"]) < len(content(document)["note"])
+
+
+def test_nothing_is_written_into_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    """No compiled file, no log: the folder of the program is the same after an upgrade, and may be read-only."""
+    document = tmp_path / "old.notes"
+    shutil.copy(RELEASES[0], document)
+    before = files(bundle.folder)
+    assert opened(bundle, document)["applied"]
+    assert files(bundle.folder) == before
+
+
+def test_a_read_only_bundle_upgrades(bundle: Bundle, tmp_path: Path) -> None:
+    document = tmp_path / "old.notes"
+    shutil.copy(RELEASES[0], document)
+    writable = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    changed = [path for path in bundle.folder.rglob("*") if not path.is_symlink()]
+    for path in changed:
+        path.chmod(path.stat().st_mode & ~writable)
+    try:
+        assert opened(bundle, document)["applied"]
+    finally:
+        for path in changed:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def test_the_working_directory_decides_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    """An alembic.ini, a folder of that name or a package in the working directory is not looked at."""
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = elsewhere\n")
+    decoy = tmp_path / "sample_app" / "migrations" / "versions"
+    decoy.mkdir(parents=True)
+    for name in ("env.py", "versions/evil.py", "../__init__.py"):
+        (decoy.parent / name).write_text("raise SystemExit('the decoy ran')\n")
+    document = tmp_path / "old.notes"
+    shutil.copy(RELEASES[0], document)
+    variables = {"PYTHONPATH": str(tmp_path), "RESOURCEPATH": str(tmp_path)}
+    assert opened(bundle, document, cwd=tmp_path, env=variables)["applied"]
+
+
+def test_a_newer_document_is_refused_in_one_sentence(bundle: Bundle, tmp_path: Path) -> None:
+    document = tmp_path / "newer.notes"
+    shutil.copy(RELEASES[0], document)
+    with closing(sqlite3.connect(document)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'future'")
+    before = document.read_bytes()
+    result = bundle.run("open", document)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "newer version of this program" in result.stderr
+    assert document.read_bytes() == before
+
+
+def test_nothing_is_left_in_the_temporary_folder(bundle: Bundle, tmp_path: Path) -> None:
+    """What is extracted, by PyInstaller or from a zip, is gone when the program ends."""
+    document = tmp_path / "old.notes"
+    shutil.copy(RELEASES[0], document)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert opened(bundle, document, env={"TMPDIR": str(scratch)})["applied"]
+    assert os.listdir(scratch) == []
+
+
+def test_the_bundle_holds_the_scripts_and_nothing_of_the_build(bundle: Bundle) -> None:
+    """No module of the build or check rooms, no installer and no freezer is shipped because of freezekit."""
+    names = module_names(bundle)
+    unwanted = ("freezekit.build", "freezekit.check", "pip", "setuptools", "PyInstaller", "cx_Freeze", "pkg_resources")
+    assert "freezekit.runtime.locate" in names
+    assert not [name for name in names if name.startswith(unwanted)]
+
+
+def module_names(bundle: Bundle) -> set[str]:
+    """The modules inside a bundle, read as the freezer's own tools read it."""
+    if bundle.form.startswith("pyinstaller"):
+        from PyInstaller.archive.readers import CArchiveReader
+
+        archive = CArchiveReader(str(bundle.executable))
+        return set(archive.open_embedded_archive("PYZ.pyz").toc)
+    from zipfile import ZipFile
+
+    library = bundle.folder / "lib"
+    found = {str(path.relative_to(library)) for path in library.rglob("*.pyc")}
+    found |= set(ZipFile(library / "library.zip").namelist())
+    return {name.removesuffix(".pyc").removesuffix("/__init__").replace("/", ".") for name in found}
