@@ -1,0 +1,266 @@
+"""Everything that one application needs shipped: which chains, and what their scripts import.
+
+Stands between the freezers, which know the modules of the application, and the project, which knows its migrations.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from freezekit.build import literals
+from freezekit.build.collect import Shipment, collect, location_path
+from freezekit.build.databases import database_imports, dialect_distributions
+from freezekit.build.imports import Import, scan_imports
+from freezekit.config import chain_of, find_folder, project_chains
+from freezekit.errors import InvalidMigrations, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from freezekit.build.literals import LocateCall
+    from freezekit.config import Chain
+
+_log = logging.getLogger(__name__)
+_FREEZEKIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_INSTALLED = ("site-packages", "dist-packages")
+_ADVICE = "Name them in pyproject.toml: [tool.freezekit] script_location = 'package:folder'."
+
+
+@dataclass(frozen=True)
+class Application:
+    """What a freezer knows of the program it freezes.
+
+    Attributes:
+        projects: Folders that may hold pyproject.toml and alembic.ini; the first that configures a chain counts.
+        roots: Folders that modules are imported from.
+        files: Source files of its modules, the main scripts among them.
+        mains: Its main scripts, whose ``__file__`` is at the top of the bundle.
+        freezer: Name and version of the freezer.
+        is_explicit: Whether its author ships a chain by one of the explicit functions, so that none need be found.
+    """
+
+    projects: tuple[str, ...]
+    roots: tuple[str, ...]
+    files: tuple[str, ...]
+    mains: tuple[str, ...]
+    freezer: str
+    is_explicit: bool = False
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What ships for one application.
+
+    Attributes:
+        shipments: The trees of scripts.
+        imports: What scripts and databases import.
+        distributions: Distributions whose metadata they read.
+        search: Folders to look for their modules in, beside those of the freezer.
+    """
+
+    shipments: tuple[Shipment, ...]
+    imports: tuple[Import, ...]
+    distributions: tuple[str, ...]
+    search: tuple[str, ...]
+
+
+def load(application: Application) -> Cargo:
+    """Return what ships for an application: the configured chains, and those its code locates literally.
+
+    Args:
+        application: The program being frozen.
+
+    Raises:
+        UsageError: The configuration is wrong, or a call of ``locate`` names migrations that are nowhere.
+        InvalidMigrations: The scripts of a chain cannot be used.
+    """
+    modules = [(file, module) for file in application.files if (module := module_naming_freezekit(file))]
+    calls = [call for file, module in modules for call in literals.locate_calls(module, file)]
+    chains = _chains(application, calls)
+    if not chains and not application.is_explicit:
+        _log.warning(
+            "freezekit is imported, but no migrations are configured or located: none are shipped. %s", _ADVICE
+        )
+    roots = _all_roots(application, [chain for chain, _ in chains])
+    shipments = [collect(chain, dest, roots, application.freezer) for chain, dest in chains]
+    urls = {url for _, module in modules for url in literals.urls(module)}
+    return pack(shipments, urls, application.projects)
+
+
+def pack(shipments: Iterable[Shipment], urls: Iterable[tuple[str, str]], projects: Iterable[str]) -> Cargo:
+    """Return shipments with everything their scripts import.
+
+    Args:
+        shipments: The trees.
+        urls: Dialect and driver of the databases the application names.
+        projects: Folders that scripts may import from.
+
+    Raises:
+        InvalidMigrations: A helper file has a syntax error.
+    """
+    shipments = tuple(shipments)
+    imports: list[Import] = []
+    distributions: set[str] = set()
+    for shipment in shipments:
+        chain, named = shipment.chain, set(urls) | _url_of(shipment.chain)
+        for script, module in _parsed(shipment):
+            imports += scan_imports(module, script)
+            named |= literals.urls(module)
+            distributions |= literals.distributions(module)
+            for point in _entry_points(module):
+                imports.append(Import(point.module, where=script, is_optional=True))
+                distributions |= {point.dist.name} if point.dist else set()
+        distributions |= dialect_distributions(named, chain.dialects)
+        is_async = shipment.manifest.driver is not None
+        imports += database_imports(chain.dialects, chain.drivers, named, is_async=is_async)
+    prepended = [folder for shipment in shipments for folder in shipment.chain.prepend_sys_path]
+    search = tuple(dict.fromkeys([*prepended, *projects]))
+    return Cargo(shipments, tuple(dict.fromkeys(imports)), tuple(sorted(distributions)), search)
+
+
+def load_explicitly(location: str | None, section: str, project: str, freezer: str) -> Cargo:
+    """Return what ships for one chain that is named, or for those a project configures; reads no application.
+
+    Args:
+        location: ``"package:folder"`` or a folder; None for what the project configures.
+        section: Section of alembic.ini.
+        project: Folder of pyproject.toml and alembic.ini.
+        freezer: Name and version of the freezer.
+
+    Raises:
+        UsageError: There is no such folder, or nothing is configured.
+        InvalidMigrations: The scripts cannot be used.
+    """
+    project = os.path.abspath(project)
+    application = Application((project,), tuple(sys.path), (), (), freezer)
+    if location is None:
+        cargo = load(application)
+        if not cargo.shipments:
+            raise UsageError(f"{project} configures no migrations. {_ADVICE}")
+        return cargo
+    folder = find_folder(location, (project,))
+    if folder is None:
+        raise UsageError(f"{location!r} is no folder below {project} or of an installed package")
+    chain = chain_of(folder, section, location)
+    roots = _all_roots(application, [chain])
+    return pack([collect(chain, location_path(location, folder, roots), roots, freezer)], (), (project,))
+
+
+def plugin_imports(is_shipped: Callable[[metadata.EntryPoint], bool]) -> list[Import]:
+    """Return the modules of Alembic's plugins whose metadata ships: without them ``import alembic`` itself fails.
+
+    Args:
+        is_shipped: Whether the metadata of an entry point's distribution may be in the bundle.
+    """
+    points = metadata.entry_points(group="alembic.plugins")
+    return [Import(point.module, where="alembic.plugins") for point in points if is_shipped(point)]
+
+
+def report_missing(missing: Iterable[Import]) -> None:
+    """Warn of every import that was not found; the build goes on, because the script may never get there."""
+    for one in missing:
+        if not one.is_optional:
+            _log.warning("%s needs %r, which is not installed here, so it is not in the bundle", one.where, one.module)
+
+
+def _chains(application: Application, calls: list[LocateCall]) -> list[tuple[Chain, str]]:
+    """Return each chain that ships and its folder in the bundle; a literal call decides where its chain goes."""
+    configured = next((found for one in application.projects if (found := project_chains(one))), ())
+    wanted: dict[tuple[str, str], Chain] = {}
+    named = set()
+    computed = []
+    for call in calls:
+        if call.script_location is None or call.section is None:
+            computed.append(call)
+        elif (folder := _called_folder(call, application)) is not None:
+            same = (one for one in configured if (one.folder, one.section) == (folder, call.section))
+            chain = next(same, None) or chain_of(folder, call.section, call.script_location)
+            wanted.setdefault((_called_dest(call, folder, application), call.section), chain)
+            named.add((folder, call.section))
+    for chain in configured:
+        if (chain.folder, chain.section) not in named:
+            location = chain.script_location if ":" in chain.script_location else chain.folder
+            dest = location_path(location, chain.folder, _all_roots(application, [chain]))
+            wanted.setdefault((dest, chain.section), chain)
+    if computed and not wanted and not application.is_explicit:
+        _refuse(computed[0], "is called with a location that only running the program can tell")
+    return [(chain, dest) for (dest, _), chain in wanted.items()]
+
+
+def _called_folder(call: LocateCall, application: Application) -> str | None:
+    folder = find_folder(str(call.script_location), application.projects, application.roots)
+    if folder is None:
+        _refuse(call, f"names {call.script_location!r}, which is no folder of the project or of an installed package")
+    return folder
+
+
+def _called_dest(call: LocateCall, folder: str, application: Application) -> str:
+    location = str(call.script_location)
+    if os.path.isabs(location) and call.file in application.mains:
+        inside = os.path.relpath(folder, os.path.dirname(call.file))
+        if not inside.startswith(os.pardir):
+            return inside.replace(os.sep, "/")
+    return location_path(location, folder, application.roots)
+
+
+def _refuse(call: LocateCall, reason: str) -> None:
+    """Fail for a call in the application itself; warn for one in an installed package, which may never run."""
+    message = f"{call.where}: freezekit.locate() {reason}. {_ADVICE}"
+    if not _is_installed(call.file):
+        raise UsageError(message)
+    _log.warning(message)
+
+
+def _is_installed(file: str) -> bool:
+    stdlib = os.path.join(sysconfig.get_paths()["stdlib"], "")
+    return any(part in _INSTALLED for part in file.split(os.sep)) or file.startswith(stdlib)
+
+
+def _all_roots(application: Application, chains: Iterable[Chain]) -> list[str]:
+    prepended = [folder for chain in chains for folder in chain.prepend_sys_path]
+    sources = [os.path.join(project, "src") for project in application.projects]
+    return [*application.roots, *prepended, *filter(os.path.isdir, sources), *application.projects]
+
+
+@cache
+def module_naming_freezekit(file: str) -> ast.Module | None:
+    """Return a module of the application that mentions freezekit, parsed; None for all others."""
+    if not file.endswith((".py", ".pyw")) or file.startswith(_FREEZEKIT + os.sep):
+        return None
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read()
+        return ast.parse(content, file) if b"freezekit" in content else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _parsed(shipment: Shipment) -> Iterator[tuple[str, ast.Module]]:
+    issues = []
+    for script in shipment.scripts:
+        with open(script, "rb") as file:
+            content = file.read()
+        try:
+            yield script, ast.parse(content, script)
+        except (SyntaxError, ValueError) as error:
+            issues.append(f"{script}:{getattr(error, 'lineno', 1)}: {getattr(error, 'msg', error)}")
+    if issues:
+        raise InvalidMigrations(shipment.chain.folder, issues)
+
+
+def _url_of(chain: Chain) -> set[tuple[str, str]]:
+    dialect, _, driver = (chain.url or "").partition("://")[0].partition("+")
+    return {(dialect, driver)} if dialect else set()
+
+
+def _entry_points(module: ast.Module) -> Iterator[metadata.EntryPoint]:
+    for group in sorted(literals.entry_point_groups(module)):
+        yield from metadata.entry_points(group=group)
