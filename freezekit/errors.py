@@ -6,8 +6,7 @@ attributes, so that a program never has to parse the message. The exit code sits
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -8,16 +8,16 @@ without Alembic.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from freezekit.errors import UnreadableBundle
+from freezekit.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
 FORMAT = 1
 DEFAULT_SECTION = "alembic"
@@ -31,10 +31,12 @@ def manifest_name(section: str = DEFAULT_SECTION) -> str:
 
 def digest(content: bytes) -> str:
     """Return the sha256 of a file, the same for both kinds of line ending, so that a checkout does not change it."""
+    import hashlib
+
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
-@dataclass(frozen=True)
+@record
 class Revision:
     """One revision script, as Alembic's own words have it.
 
@@ -60,7 +62,7 @@ class Revision:
         return self.revision
 
 
-@dataclass(frozen=True)
+@record
 class Manifest:
     """One tree of migration scripts and what is needed to run them anywhere.
 
@@ -90,14 +92,16 @@ class Manifest:
     recursive_version_locations: bool = False
     version_table: str | None = DEFAULT_VERSION_TABLE
     driver: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = {}
     ini: str | None = None
     application_id: int | None = None
     foreign_keys: str = "auto"
-    built_with: Mapping[str, str] = field(default_factory=dict)
+    built_with: Mapping[str, str] = {}
 
     def to_json(self) -> str:
         """Return the manifest as the text of ``freezekit.json``, the same for the same tree."""
+        from dataclasses import asdict
+
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from freezekit.errors import InvalidMigrations
 from freezekit.manifest import DEFAULT_VERSION_TABLE, Manifest, Revision, digest
 from freezekit.syntax import UNKNOWN, Namespace, module_namespace
+from freezekit.tree import revision_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from freezekit.config import Chain
     from freezekit.tree import Tree
 
-# Which files of a version location are revisions: alembic/script/base.py, `_only_source_rev_file`.
-_REVISION_FILE = re.compile(r"(?!\.\#|__init__).*\.py$")
 # A file without `revision` may carry it in its name: alembic/script/base.py, `_legacy_rev`.
 _LEGACY_NAME = re.compile(r"([a-f0-9]+)\.py$")
 _ATTRIBUTES = ("revision", "down_revision", "branch_labels", "depends_on")
@@ -99,12 +98,6 @@ def _read_files(tree: Tree, folders: Iterable[str], issues: list[str]) -> tuple[
         if name.endswith(".py"):
             sources[name] = content
     return digests, sources
-
-
-def revision_files(tree: Tree, locations: Iterable[str], recursive: bool) -> list[str]:  # noqa: FBT001 - Alembic's option
-    """Return the files that Alembic takes for revisions, in a stable order."""
-    found = [name for folder in locations for name in tree.files(folder, recursive=recursive)]
-    return [name for name in dict.fromkeys(found) if _REVISION_FILE.match(posixpath.basename(name))]
 
 
 def parse(where: str, content: bytes, issues: list[str]) -> ast.Module | None:

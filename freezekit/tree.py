@@ -9,29 +9,14 @@ from __future__ import annotations
 import os
 import posixpath
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
 
 from freezekit.errors import UnreadableBundle
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import zipfile
-
-
-class Tree(Protocol):
-    """One located tree of scripts."""
-
-    @property
-    def root(self) -> str:
-        """Where the tree is, for messages and for ``__file__``; inside a zip this is no path that exists."""
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a file; OSError if it cannot be read."""
-
-    def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
-        """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder."""
-
-    def path(self, name: str) -> str:
-        """Return where a file is, for messages and tracebacks."""
+    from collections.abc import Iterable
+    from typing import TypeAlias
 
 
 class FolderTree:
@@ -48,10 +33,18 @@ class FolderTree:
     def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
         """Return the files below a folder, sorted, without compiled Python; nothing if there is no such folder."""
         found: list[str] = []
-        for parent, folders, names in os.walk(self.path(folder)):
-            relative = os.path.relpath(parent, self.root).replace(os.sep, "/")
-            folders[:] = sorted(name for name in folders if name != "__pycache__") if recursive else []
-            found += [posixpath.normpath(posixpath.join(relative, name)) for name in names if is_shipped(name)]
+        todo = [(self.path(folder), "" if folder == "." else f"{folder}/")]
+        for parent, prefix in todo:
+            try:
+                entries = list(os.scandir(parent))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in entries:
+                if not entry.is_dir():
+                    if is_shipped(entry.name):
+                        found.append(prefix + entry.name)
+                elif recursive and entry.name != "__pycache__":
+                    todo.append((entry.path, f"{prefix}{entry.name}/"))
         return sorted(found)
 
     def path(self, name: str) -> str:
@@ -115,6 +108,10 @@ class ZipTree:
         return open_zip(self.archive)
 
 
+if TYPE_CHECKING:
+    Tree: TypeAlias = FolderTree | ZipTree
+
+
 def open_zip(archive: str) -> zipfile.ZipFile:
     """Open an archive for reading.
 
@@ -127,6 +124,19 @@ def open_zip(archive: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(archive)
     except (OSError, zipfile.BadZipFile) as error:
         raise UnreadableBundle(archive, str(error)) from error
+
+
+def revision_files(tree: Tree, locations: Iterable[str], recursive: bool) -> list[str]:  # noqa: FBT001 - Alembic's option
+    """Return the files that Alembic takes for revisions, in a stable order.
+
+    Which names these are: alembic/script/base.py, ``_only_source_rev_file``.
+    """
+    found = dict.fromkeys(name for folder in locations for name in tree.files(folder, recursive=recursive))
+    return [name for name in found if _is_revision(name.rpartition("/")[2])]
+
+
+def _is_revision(name: str) -> bool:
+    return name.endswith(".py") and not name.startswith((".#", "__init__"))
 
 
 def is_shipped(name: str) -> bool:

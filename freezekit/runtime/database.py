@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from freezekit.errors import UsageError
+from freezekit.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
     from sqlalchemy import URL, Connection, Engine
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PLAIN_SQLITE_URL = re.compile(r"sqlite(?P<driver>\+\w+)?:///(?!file:|:memory:)(?P<path>[^?%]+)")
 
 
-@dataclass(frozen=True)
+@record
 class Database:
     """One database: an SQLite file, or something only SQLAlchemy can reach.
 

@@ -7,16 +7,15 @@ anywhere: on a user's machine neither may decide which scripts run.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from freezekit.errors import MigrationsNotFound, UsageError
 from freezekit.manifest import DEFAULT_SECTION, manifest_name
 from freezekit.runtime.migrations import Migrations
 from freezekit.tree import FolderTree, ZipTree, open_zip
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -139,6 +138,8 @@ def _moved(location: str) -> Iterator[str]:
 
 
 def _package_places(package: str, inside: str) -> Iterator[str]:
+    import importlib.util
+
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):

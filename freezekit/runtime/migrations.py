@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from freezekit.errors import InvalidMigrations, NotADatabase
 from freezekit.manifest import Manifest, digest, manifest_name
 from freezekit.runtime.database import database_of
 from freezekit.runtime.reports import Backup, Plan, Report, State, Status
 from freezekit.runtime.status import refuse_unusable, status_of
-from freezekit.scripts import revision_files
-from freezekit.tree import FolderTree
+from freezekit.tree import FolderTree, revision_files
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +62,8 @@ class Migrations:
         """
         manifest = self._read_manifest()
         if manifest.version_table is None:
+            from dataclasses import replace
+
             from freezekit.runtime.upgrade import probed_version_table
 
             manifest = replace(manifest, version_table=probed_version_table(self._scripts_of(manifest)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
+from freezekit.records import record
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ class State(Enum):
     """Not ours: no database of this kind, or another application's."""
 
 
-@dataclass(frozen=True)
+@record
 class Status:
     """Where a database stands.
 
@@ -51,7 +52,7 @@ class Status:
     tables: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class Plan:
     """What an upgrade would do; iterating yields the revisions, in the order in which they would run.
 
@@ -70,7 +71,7 @@ class Plan:
         return len(self.revisions)
 
 
-@dataclass(frozen=True)
+@record
 class Report:
     """What an upgrade did.
 
@@ -89,7 +90,7 @@ class Report:
     heads: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Progress:
     """How far an upgrade is; given to ``on_progress`` before each revision and once at the end.
 
@@ -111,7 +112,7 @@ class Progress:
         return self.index / self.total if self.total else 1.0
 
 
-@dataclass(frozen=True)
+@record
 class Backup:
     """How the copy made before the first change is kept.
 

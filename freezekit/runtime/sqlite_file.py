@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from freezekit.errors import DatabaseInUse, NotADatabase
+from freezekit.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,7 +28,7 @@ _WAL_VERSION = 2
 _LOOK_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
+@record
 class Contents:
     """What a look at a database found.
 
@@ -131,9 +128,16 @@ def _opened(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
         return
     else:
         how = "mode=ro"
-    uri = f"file:{quote(os.path.abspath(path))}?{how}"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=timeout)) as connection:
+    with contextlib.closing(sqlite3.connect(_uri(path, how), uri=True, timeout=timeout)) as connection:
         yield connection
+
+
+def _uri(path: str, how: str) -> str:
+    """Return the URI of a file: https://www.sqlite.org/uri.html, section 3.1, says which letters to replace."""
+    name = os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    if os.name == "nt":
+        name = "/" + name.replace("\\", "/")
+    return f"file:{name}?{how}"
 
 
 def _is_open_here(path: str) -> bool:
@@ -175,8 +179,7 @@ def _leftover(path: str, header: bytes) -> bool | None:
 
 def _is_readable(path: str) -> bool:
     """Return whether a file with a journal needs no recovery: a program is writing now, or the journal is spent."""
-    uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+    with contextlib.closing(sqlite3.connect(_uri(path, "mode=ro"), uri=True, timeout=0)) as connection:
         try:
             connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.OperationalError as error:
@@ -186,6 +189,9 @@ def _is_readable(path: str) -> bool:
 
 @contextlib.contextmanager
 def _private_copy(path: str) -> Iterator[str]:
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
         copy = os.path.join(folder, "database")
         for suffix in ("", "-journal", "-wal"):

@@ -134,7 +134,7 @@ class GuardedConnection(sqlite3.Connection):
         (self.commit if kind is None else self.rollback)()
         return False
 
-    def cursor(self, *_factory: object) -> GuardedCursor:
+    def cursor(self, *_factory: object) -> GuardedCursor:  # type: ignore[override]
         """Return a cursor that passes over what is not env.py's to do."""
         return super().cursor(GuardedCursor)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from freezekit.errors import DatabaseAhead, DatabaseUnversioned, ForeignDatabase
 from freezekit.manifest import DEFAULT_VERSION_TABLE
 from freezekit.runtime.reports import State, Status
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from freezekit.manifest import Manifest
     from freezekit.runtime.sqlite_file import Contents
@@ -28,6 +27,8 @@ def status_of(contents: Contents | None, manifest: Manifest) -> Status:
         return Status(State.FOREIGN, (), manifest.heads, (), reason=reason)
     if contents.versions is None:
         return _without_version(contents, manifest)
+    if contents.versions == manifest.heads:
+        return Status(State.CURRENT, contents.versions, manifest.heads, ())
     if manifest.unknown(contents.versions):
         return Status(State.AHEAD, contents.versions, manifest.heads, ())
     pending = manifest.pending(contents.versions)
