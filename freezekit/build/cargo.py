@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FREEZEKIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INSTALLED = ("site-packages", "dist-packages")
+_BUILD_TOOLS = {"pip", "setuptools", "wheel", "PyInstaller", "_pyinstaller_hooks_contrib", "cx_Freeze", "freezekit"}
 _ADVICE = "Name them in pyproject.toml: [tool.freezekit] script_location = 'package:folder'."
 
 
@@ -191,14 +192,15 @@ def _chains(application: Application, calls: list[LocateCall]) -> list[tuple[Cha
             dest = location_path(location, chain.folder, _all_roots(application, [chain]))
             wanted.setdefault((dest, chain.section), chain)
     if computed and not wanted and not application.is_explicit:
-        _refuse(computed[0], "is called with a location that only running the program can tell")
+        _refuse(computed[0], f"is called with a location that only running the program can tell. {_ADVICE}")
     return [(chain, dest) for (dest, _), chain in wanted.items()]
 
 
 def _called_folder(call: LocateCall, application: Application) -> str | None:
     folder = find_folder(str(call.script_location), application.projects, application.roots)
     if folder is None:
-        _refuse(call, f"names {call.script_location!r}, which is no folder of the project or of an installed package")
+        reason = "which is no folder of the project or of an installed package"
+        _refuse(call, f"names {call.script_location!r}, {reason}.")
     return folder
 
 
@@ -213,10 +215,10 @@ def _called_dest(call: LocateCall, folder: str, application: Application) -> str
 
 def _refuse(call: LocateCall, reason: str) -> None:
     """Fail for a call in the application itself; warn for one in an installed package, which may never run."""
-    message = f"{call.where}: freezekit.locate() {reason}. {_ADVICE}"
+    message = f"{call.where}: freezekit.locate() {reason}"
     if not _is_installed(call.file):
         raise UsageError(message)
-    _log.warning(message)
+    _log.warning("%s", message)
 
 
 def _is_installed(file: str) -> bool:
@@ -262,5 +264,8 @@ def _url_of(chain: Chain) -> set[tuple[str, str]]:
 
 
 def _entry_points(module: ast.Module) -> Iterator[metadata.EntryPoint]:
+    """Yield the entry points that a script looks up, but for those of the tools that only build."""
     for group in sorted(literals.entry_point_groups(module)):
-        yield from metadata.entry_points(group=group)
+        for point in metadata.entry_points(group=group):
+            if point.module.partition(".")[0] not in _BUILD_TOOLS:
+                yield point

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import pkgutil
 import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -112,13 +112,22 @@ def resolve(imports: Iterable[Import], path: Sequence[str]) -> tuple[list[str], 
     modules: dict[str, None] = {}
     missing: list[Import] = []
     for one in imports:
-        if not module_exists(one.module, tuple(path)):
+        module = _existing(one.module, tuple(path))
+        if module is None:
             missing.append(one)
             continue
-        modules[one.module] = None
-        names = [f"{one.module}.{name}" for name in one.names]
-        modules.update(dict.fromkeys(name for name in names if module_exists(name, tuple(path))))
+        names = [f"{module}.{name}" for name in one.names]
+        modules.update(dict.fromkeys([module, *(name for name in names if module_exists(name, tuple(path)))]))
     return list(modules), missing
+
+
+def _existing(name: str, path: tuple[str, ...]) -> str | None:
+    """Return a module, or the plain module that makes it up itself: ``os`` makes ``os.path``."""
+    while not module_exists(name, path):
+        name, _, made_up = name.rpartition(".")
+        if not made_up or (name and _folders(name, path) != []):
+            return None
+    return name or None
 
 
 @cache
@@ -127,19 +136,30 @@ def module_exists(name: str, path: tuple[str, ...]) -> bool:
     top, *rest = name.split(".")
     if not rest and (top in sys.builtin_module_names or top == "__main__"):
         return True
-    places: list[str] | None = list(path)
-    spec = PathFinder.find_spec(top, places) or _editable(top)
-    for depth in range(len(rest)):
-        if spec is None or spec.submodule_search_locations is None:
-            return False
-        places = list(spec.submodule_search_locations)
-        spec = PathFinder.find_spec(".".join([top, *rest[: depth + 1]]), places)
-    return spec is not None
+    inside = _folders(top, path)
+    if inside is None:
+        inside = _editable(top)
+    for depth in range(2, len(rest) + 2):
+        inside = _folders(".".join(name.split(".")[:depth]), inside or [])
+    return inside is not None
 
 
-def _editable(top: str) -> importlib.machinery.ModuleSpec | None:
+def _folders(name: str, places: Iterable[str]) -> list[str] | None:
+    """Return the folders of a package, none for a plain module; None if there is nothing of that name in the places."""
+    portions: list[str] = []
+    for place in places:
+        finder = pkgutil.get_importer(place)
+        spec = finder.find_spec(name, None) if finder is not None else None
+        if spec is not None and spec.loader is not None:
+            return list(spec.submodule_search_locations or ())
+        portions += (spec and spec.submodule_search_locations) or ()
+    return portions or None
+
+
+def _editable(top: str) -> list[str] | None:
     """Return what other finders know: those of editable installs, for instance."""
     try:
-        return importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
+    return list(spec.submodule_search_locations or ()) if spec else None

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _HOOK = "hook-freezekit.py"
 EXCLUDED_IMPORTS = ["freezekit.build", "freezekit.check", "pip", "setuptools", "PyInstaller", "cx_Freeze"]
+if sys.version_info >= (3, 11):
+    # Never used there, and PyInstaller would take the copy inside setuptools, and setuptools with it.
+    EXCLUDED_IMPORTS.append("tomli")
 
 
 def hook_dirs() -> list[str]:
