@@ -95,16 +95,25 @@ class DatabaseUnversioned(FreezekitError):
     Attributes:
         database: What was asked about.
         tables: The tables that were found.
+        candidates: After ``adopt``: the revisions whose schema is the same; None when that was not asked.
     """
 
-    def __init__(self, database: str, tables: Sequence[str]) -> None:
+    def __init__(self, database: str, tables: Sequence[str], candidates: Sequence[str] | None = None) -> None:
         self.database = database
         self.tables = tuple(tables)
+        self.candidates = None if candidates is None else tuple(candidates)
         shown = _comma(self.tables[:_SHOWN]) + (" ..." if len(self.tables) > _SHOWN else "")
         super().__init__(
             f"{database} holds tables ({shown}) but no Alembic version, so it is not known which revision they "
-            "belong to. Nothing was changed: stamp it with the revision its schema is at, then try again."
+            f"belong to. Nothing was changed: {self._advice()}."
         )
+
+    def _advice(self) -> str:
+        if self.candidates is None:
+            return "adopt() recognises it if its schema is that of one revision; else stamp it with its revision"
+        if not self.candidates:
+            return "its schema is that of no revision; it may be another program's, or changed by hand"
+        return f"its schema is that of several revisions ({_comma(self.candidates)}); stamp it with the right one"
 
 
 class _UnusableFile(FreezekitError):

@@ -29,6 +29,11 @@ def manifest_name(section: str = DEFAULT_SECTION) -> str:
     return "freezekit.json" if section == DEFAULT_SECTION else f"freezekit.{section}.json"
 
 
+def snapshot_name(section: str = DEFAULT_SECTION) -> str:
+    """Return the file name of the empty database of one chain."""
+    return "freezekit.db" if section == DEFAULT_SECTION else f"freezekit.{section}.db"
+
+
 def digest(content: bytes) -> str:
     """Return the sha256 of a file, the same for both kinds of line ending, so that a checkout does not change it."""
     import hashlib
@@ -80,6 +85,9 @@ class Manifest:
         ini: Path of the shipped alembic.ini relative to the folder of ``env.py``, or None.
         application_id: SQLite's mark of whose file it is, or None.
         foreign_keys: ``"auto"``, ``"on"`` or ``"off"``.
+        fingerprints: Digest of the schema after each revision, by the ids the version table then holds, joined by "+".
+        snapshot: Path of the shipped empty database relative to the folder of ``env.py``, or None.
+        snapshot_sha256: Its sha256.
         built_with: Versions of freezekit, Alembic, SQLAlchemy, Python, SQLite and the freezer; empty in a source tree.
     """
 
@@ -96,6 +104,9 @@ class Manifest:
     ini: str | None = None
     application_id: int | None = None
     foreign_keys: str = "auto"
+    fingerprints: Mapping[str, str] = {}
+    snapshot: str | None = None
+    snapshot_sha256: str | None = None
     built_with: Mapping[str, str] = {}
 
     def to_json(self) -> str:

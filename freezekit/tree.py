@@ -142,5 +142,5 @@ def _is_revision(name: str) -> bool:
 def is_shipped(name: str) -> bool:
     """Return whether a file of this name belongs to the scripts: compiled Python, leftovers of editors do not."""
     dropped = name.endswith((".pyc", ".pyo", "~", ".swp")) or name.startswith(".#") or name == ".DS_Store"
-    own_manifest = name.startswith("freezekit.") and name.endswith(".json")
-    return bool(name) and not dropped and not own_manifest
+    made_by_build = name.startswith("freezekit.") and name.endswith((".json", ".db"))
+    return bool(name) and not dropped and not made_by_build

@@ -20,17 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision
+from alembic.util import CommandError
 from sqlalchemy import Engine, event
 
-from freezekit.errors import EnvironmentIgnoredDatabase, InvalidMigrations
+from freezekit.errors import EnvironmentIgnoredDatabase, InvalidMigrations, UsageError
 from freezekit.manifest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from alembic.runtime.migration import MigrationContext, RevisionStep
+    from alembic.runtime.migration import RevisionStep
+    from sqlalchemy import Connection
 
     from freezekit.manifest import Manifest, Revision
     from freezekit.tree import FolderTree
@@ -141,11 +144,20 @@ class ManifestScripts(ScriptDirectory):
         """Return the ids of the revisions an upgrade to a target runs, in order; executes none.
 
         Raises:
-            alembic.util.CommandError: The target is unknown or ambiguous.
+            UsageError: The target is unknown or ambiguous.
         """
-        with self._catch_revision_errors(end=revision):
-            steps = self.revision_map.iterate_revisions(revision, tuple(current), implicit_base=True)
-            return tuple(script.revision for script in reversed(list(steps)))
+        try:
+            with self._catch_revision_errors(end=revision):
+                steps = self.revision_map.iterate_revisions(revision, tuple(current), implicit_base=True)
+                return tuple(script.revision for script in reversed(list(steps)))
+        except CommandError as error:
+            raise UsageError(f"{revision!r} is no target for an upgrade: {error}") from error
+
+    def stamp(self, connection: Connection, revisions: Sequence[str], version_table: str) -> None:
+        """Write into the version table that a database is at these revisions."""
+        context = MigrationContext.configure(connection, opts={"version_table": version_table})
+        context.stamp(self, tuple(revisions))  # type: ignore[arg-type]
+        connection.commit()
 
 
 def _execute(tree: FolderTree, name: str, sha256: str | None) -> ModuleType:

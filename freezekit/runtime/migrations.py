@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from functools import cached_property
@@ -15,8 +16,10 @@ from freezekit.tree import FolderTree, revision_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import sqlite3
     import threading
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Literal, overload
 
     from alembic.config import Config
 
@@ -243,12 +246,81 @@ class Migrations:
         tree = self._copied_tree(manifest) if self._is_written_into else self._real_tree_of(manifest)
         return build_config(tree, manifest, url, connection=connection, x_arguments=x_arguments)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def create(self, path: Literal[":memory:"]) -> sqlite3.Connection: ...  # type: ignore[overload-overlap]
+
+        @overload
+        def create(self, path: str | os.PathLike[str]) -> Report: ...
+
+    def create(self, path: str | os.PathLike[str]) -> sqlite3.Connection | Report:
+        """Create a new SQLite database at head: a copy of the shipped snapshot, or all revisions run once.
+
+        The file appears under its name complete and on disk, or not at all. What exists is never replaced.
+
+        Args:
+            path: The new file, or ``":memory:"`` for a database in memory.
+
+        Returns:
+            What was done; for ``":memory:"`` an open ``sqlite3.Connection``, which may be used by any thread.
+
+        Raises:
+            UsageError: There is something at that path; nothing was changed.
+            NotADatabase: Its folder does not exist or cannot be written.
+            InvalidMigrations: The snapshot or a script was altered since it was shipped; no file was made.
+            MigrationFailed: A revision failed, or the volume is full; no file was made.
+
+        Example:
+            >>> migrations.create("new.notes").heads
+            ('0009',)
+        """
+        from freezekit.runtime.create import create_file, create_in_memory
+
+        started = time.monotonic()
+        manifest, name = self.manifest, os.fspath(path)
+        if name == ":memory:":
+            return create_in_memory(self._tree, manifest, self._replay)
+        create_file(self._tree, manifest, name, self._replay)
+        everything = manifest.pending(())
+        return Report(everything, None, State.NEW, time.monotonic() - started, manifest.heads)
+
+    def adopt(self, db: str | os.PathLike[str], *, timeout: float = 30.0) -> Status:
+        """Stamp a database that has tables but no version, if its schema is that of exactly one revision.
+
+        Compares the schema's meaning, not its spelling, with the schema after each revision, which the build records.
+        Only the version table is written.
+
+        Args:
+            db: An SQLite file.
+            timeout: How long to wait for another program that uses it, in seconds.
+
+        Returns:
+            Its status afterwards, usually BEHIND; of a database that has a version already, its status.
+
+        Raises:
+            DatabaseUnversioned: The schema is that of no revision, or of several; nothing was changed.
+            UsageError: It is no SQLite file, or the schemas were not recorded.
+            DatabaseAhead, ForeignDatabase, NotADatabase, DatabaseInUse: As for :meth:`upgrade`.
+        """
+        from freezekit.runtime.adopt import adopt
+
+        database = database_of(db)
+        status = self._status(database)
+        if status.state is State.UNVERSIONED:
+            adopt(self._scripts, database, status, timeout)
+            return self._status(database)
+        refuse_unusable(status, database.name)
+        return status
+
     def verify(self) -> None:
         """Compare every shipped file with the manifest; returns if all is well. In a source tree, read every script.
 
         Raises:
             InvalidMigrations: A file is missing, altered or too much; ``issues`` names each.
         """
+        from freezekit.runtime.create import read_snapshot
+
         issues = []
         for name, sha256 in self.manifest.files.items():
             try:
@@ -258,6 +330,10 @@ class Migrations:
                 continue
             if digest(content) != sha256:
                 issues.append(f"{self._tree.path(name)} was altered since it was shipped")
+        try:
+            read_snapshot(self._tree, self.manifest)
+        except InvalidMigrations as error:
+            issues += error.issues
         if issues:
             raise InvalidMigrations(self._tree.root, issues)
 
@@ -297,6 +373,11 @@ class Migrations:
         issues += [f"{self._tree.path(name)} was not shipped with this program" for name in sorted(revisions - shipped)]
         if issues:
             raise InvalidMigrations(self._tree.root, issues)
+
+    def _replay(self, path: str) -> None:
+        from freezekit.runtime.upgrade import replay
+
+        replay(self._scripts, path, lambda _connection, _revisions: None)
 
     @property
     def _scripts(self) -> Scripts:

@@ -64,7 +64,7 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Conte
         return None
     started = time.monotonic()
     try:
-        with _opened(path, timeout) as connection:
+        with opened(path, timeout) as connection:
             return read_contents(connection, manifest)
     except sqlite3.DatabaseError as error:
         if is_busy(error):
@@ -115,7 +115,7 @@ def _size_of_file(path: str) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
+def opened(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
     """Open a file for reading in the way that leaves it and its folder alone."""
     if _is_open_here(path):
         how = "mode=ro"

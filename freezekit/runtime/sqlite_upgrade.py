@@ -60,6 +60,11 @@ class GuardedConnection(sqlite3.Connection):
                 self._guarding = self.in_transaction
                 raise
 
+    def claim(self, application_id: int | None) -> None:
+        """Mark the file as this application's, unless it bears a mark."""
+        if application_id and not self.execute("PRAGMA application_id").fetchone()[0]:
+            self.execute(f"PRAGMA application_id = {application_id}")
+
     def record(self, statements: list[str]) -> None:
         """Collect what is run from now on and changes something, as SQL text with its values."""
 

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from alembic.util import CommandError
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -108,10 +107,7 @@ def planned(scripts: Scripts, current: Sequence[str], revision: str) -> tuple[st
     Raises:
         UsageError: The target is unknown or ambiguous.
     """
-    try:
-        return scripts.for_alembic().between(current, revision)
-    except CommandError as error:
-        raise UsageError(f"{revision!r} is no target for an upgrade: {error}") from error
+    return scripts.for_alembic().between(current, revision)
 
 
 def _upgrade_file(job: Job) -> Report:
@@ -119,6 +115,7 @@ def _upgrade_file(job: Job) -> Report:
         status = _usable_status(job, connection)
         if not planned(job.scripts, status.current, job.request.revision):
             return Report((), None, status.state, 0.0, status.current)
+        connection.claim(job.manifest.application_id)
         backup = None
         if job.request.backup is not None and status.state is not State.NEW:
             backup = make_backup(job.path, status.current, job.request.backup, job.manifest.by_id)
@@ -256,6 +253,49 @@ def file_sql(job: Job) -> list[str]:
                 connection.record(statements)
                 _run_on_file(scratch, connection)
     return statements
+
+
+def replay(scripts: Scripts, path: str, on_state: Callable[[GuardedConnection, Sequence[str]], object]) -> None:
+    """Make a new database by running every revision once.
+
+    Args:
+        scripts: The scripts.
+        path: The new file.
+        on_state: Called after each revision with the connection and the ids the version table then holds.
+
+    Raises:
+        MigrationFailed: A revision failed; no file is left.
+    """
+    job = Job(scripts, Database(name=path, path=path), Request("heads"))
+    with running, sqlite_upgrade.write_locked(path, 0.0, cancelled=job.request.cancelled) as connection:
+
+        def step(run: Run) -> None:
+            if run.applied:
+                manifest = replace(job.manifest, version_table=run.version_table)
+                on_state(connection, read_contents(connection, manifest).versions or ())
+
+        connection.claim(job.manifest.application_id)
+        run = _run_on_file(job, connection, Run(scripts.for_alembic(), "heads", step))
+        _check(
+            run, job, read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
+        )
+        sqlite_upgrade.commit(connection, path, 0.0)
+
+
+def stamp(scripts: Scripts, database: Database, revisions: Sequence[str], request: Request) -> None:
+    """Write into the version table of an SQLite file that it is at these revisions, as ``alembic stamp`` would.
+
+    Raises:
+        DatabaseInUse: It stayed locked; nothing was changed.
+    """
+    path, table = database.path or "", scripts.manifest.version_table or ""
+    with sqlite_upgrade.write_locked(path, request.timeout, cancelled=request.cancelled) as connection:
+        if read_contents(connection, scripts.manifest).versions:
+            raise UsageError(f"{database.name} has been given a version meanwhile. Nothing was changed.")
+        engine = create_engine(database.file_url(None), creator=lambda: connection, poolclass=NullPool)
+        with engine.connect() as offered:
+            scripts.for_alembic().stamp(offered, revisions, table)
+        sqlite_upgrade.commit(connection, path, request.timeout)
 
 
 class _Probed(BaseException):

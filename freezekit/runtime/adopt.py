@@ -1,0 +1,56 @@
+"""Recognise a database without a version by its schema."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from freezekit.errors import DatabaseUnversioned
+from freezekit.runtime.fingerprint import fingerprint
+from freezekit.runtime.sqlite_file import opened
+from freezekit.runtime.upgrade import Request, replay, stamp
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from freezekit.runtime.database import Database
+    from freezekit.runtime.reports import Status
+    from freezekit.runtime.upgrade import Scripts
+
+_LOOK_SECONDS = 5.0
+
+
+def adopt(scripts: Scripts, database: Database, status: Status, timeout: float) -> None:
+    """Stamp a database with the revision its schema is at.
+
+    Args:
+        scripts: The scripts.
+        database: An SQLite file without a version.
+        status: What was found in it.
+        timeout: How long to wait for another program, in seconds.
+
+    Raises:
+        DatabaseUnversioned: Its schema is that of no revision, or of several; nothing was changed.
+    """
+    known = scripts.manifest.fingerprints or recorded_fingerprints(scripts)
+    with opened(database.path or "", _LOOK_SECONDS) as connection:
+        found = fingerprint(connection, scripts.manifest.version_table or "")
+    matches = [revisions for revisions, one in known.items() if one == found]
+    if len(matches) != 1:
+        raise DatabaseUnversioned(database.name, status.tables, matches)
+    stamp(scripts, database, matches[0].split("+"), Request("heads", timeout=timeout))
+
+
+def recorded_fingerprints(scripts: Scripts) -> Mapping[str, str]:
+    """Return the schema's digest after each revision, found by running them all on a scratch database."""
+    found: dict[str, str] = {}
+    table = scripts.manifest.version_table or ""
+
+    def record(connection: sqlite3.Connection, revisions: Sequence[str]) -> None:
+        found["+".join(revisions)] = fingerprint(connection, table)
+
+    with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
+        replay(scripts, os.path.join(folder, "database"), record)
+    return found

@@ -1,0 +1,125 @@
+"""A new database at head: a copy of the snapshot that was made while building, or all revisions run once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from typing import TYPE_CHECKING
+
+from freezekit.errors import InvalidMigrations, MigrationFailed, NotADatabase, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from freezekit.manifest import Manifest
+    from freezekit.tree import Tree
+
+
+def create_file(tree: Tree, manifest: Manifest, path: str, replay: Callable[[str], object]) -> None:
+    """Create a file that appears complete or not at all; one that exists is never replaced.
+
+    Args:
+        tree: Holds the snapshot.
+        manifest: Says whether there is one.
+        path: The new file.
+        replay: Makes the database at a path by running the revisions, where there is no snapshot.
+
+    Raises:
+        UsageError: There is something at that path.
+        NotADatabase: Its folder does not exist or cannot be written.
+        InvalidMigrations: The snapshot was altered.
+        MigrationFailed: The volume is full, or a revision failed.
+    """
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists; a new database is only made where there is nothing. Nothing was changed.")
+    content = read_snapshot(tree, manifest)
+    with _part_of(path) as part:
+        if content is None:
+            replay(part)
+            _sync(part)
+        else:
+            _write(part, content)
+        _publish(part, path)
+
+
+def create_in_memory(tree: Tree, manifest: Manifest, replay: Callable[[str], object]) -> sqlite3.Connection:
+    """Return a connection to a new database in memory, at head."""
+    content = read_snapshot(tree, manifest)
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    if content is not None and hasattr(connection, "deserialize"):
+        connection.deserialize(content)
+        return connection
+    with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
+        path = os.path.join(folder, "database")
+        create_file(tree, manifest, path, replay)
+        with contextlib.closing(sqlite3.connect(path)) as source:
+            source.backup(connection)
+    return connection
+
+
+def read_snapshot(tree: Tree, manifest: Manifest) -> bytes | None:
+    """Return the shipped empty database, checked; None if none was shipped."""
+    if manifest.snapshot is None:
+        return None
+    import hashlib
+
+    try:
+        content = tree.read(manifest.snapshot)
+    except OSError as error:
+        where = tree.path(manifest.snapshot)
+        raise InvalidMigrations(tree.root, [f"{where} cannot be read: {error.strerror or error}"]) from error
+    if hashlib.sha256(content).hexdigest() != manifest.snapshot_sha256:
+        raise InvalidMigrations(tree.root, [f"{tree.path(manifest.snapshot)} was altered since it was shipped"])
+    return content
+
+
+@contextlib.contextmanager
+def _part_of(path: str) -> Iterator[str]:
+    """Yield an unused name beside a file; what is left there, or beside it, is removed in the end."""
+    folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise NotADatabase(path, "its folder does not exist")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=folder) as private:
+            yield os.path.join(private, name)
+    except PermissionError as error:
+        raise NotADatabase(path, f"its folder cannot be written ({error.strerror})") from error
+    except OSError as error:
+        raise MigrationFailed(path, f"it could not be written ({error.strerror or error})") from error
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: str) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _publish(part: str, path: str) -> None:
+    """Give a finished file its name, unless somebody else took the name meanwhile, and make that permanent."""
+    try:
+        try:
+            os.link(part, path)
+        except (AttributeError, NotImplementedError, PermissionError):  # a volume without hard links
+            _rename_unless_taken(part, path)
+    except FileExistsError as error:
+        raise UsageError(f"{path} was made by somebody else meanwhile. Nothing was changed.") from error
+    if os.name != "nt":
+        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _rename_unless_taken(part: str, path: str) -> None:
+    handle = os.open(path, os.O_CREAT | os.O_EXCL)
+    os.close(handle)
+    os.replace(part, path)
