@@ -56,7 +56,7 @@ def _freeze_with_pyinstaller(programs: Path, work: Path) -> Path:
 
 
 def _freeze_with_cx_freeze(programs: Path, work: Path) -> Path:
-    with step("Freezing sample_app with cx_Freeze; setup_freeze.py names the script and nothing else"):
+    with step("Freezing sample_app with cx_Freeze; setup_freeze.py takes its options from freezekit"):
         bundle = work / "cx_Freeze build"
         run([str(programs / "python"), "setup_freeze.py", "--target", str(bundle)], quiet=True)
     return _move_elsewhere(bundle, work, "cx_Freeze")
