@@ -209,15 +209,21 @@ def build_exe_options(
         raise SystemExit(f"error: freezekit: {error}") from error
     modules, missing = resolve(cargo.imports, [*sys.path, *cargo.search])
     report_missing(missing)
-    made = tempfile.mkdtemp(prefix="freezekit-")
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    files: dict[str, str] = {}
-    for shipment in cargo.shipments:
-        for source, dest in (*shipment.files, *shipment.written(made)):
-            files.setdefault(dest if zip_scripts else f"lib/{dest}", source)
+    files = _laid_out(cargo, "" if zip_scripts else "lib/")
     return {
         "zip_includes" if zip_scripts else "include_files": [(source, target) for target, source in files.items()],
         "includes": modules,
         "packages": [],
         "excludes": list(_EXCLUDED),
     }
+
+
+def _laid_out(cargo: Cargo, prefix: str) -> dict[str, str]:
+    """Return the source of every file by its path in the bundle, each path once: chains may share a folder."""
+    made = tempfile.mkdtemp(prefix="freezekit-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    files: dict[str, str] = {}
+    for shipment in cargo.shipments:
+        for source, dest in (*shipment.files, *shipment.written(made)):
+            files.setdefault(prefix + dest, source)
+    return files
