@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from argparse import Namespace
+from configparser import DEFAULTSECT
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,9 @@ def build_config(
     if ini is None:
         for name, value in manifest.options.items():
             _set(config, name, value)
+    # Alembic puts the folder of the ini there without escaping it.
+    defaults = config.file_config[DEFAULTSECT]
+    defaults["here"] = config.file_config.defaults()["here"].replace("%", "%%")
     locations = [tree.path(name) for name in manifest.version_locations]
     separator = "newline" if any(os.pathsep in path for path in locations) else "os"
     _set(config, "script_location", tree.root)
