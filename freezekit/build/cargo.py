@@ -19,6 +19,7 @@ from freezekit.build import literals
 from freezekit.build.collect import Shipment, collect, location_path
 from freezekit.build.databases import database_imports, dialect_distributions
 from freezekit.build.imports import Import, scan_imports
+from freezekit.build.snapshot import Snapshot, make_snapshot
 from freezekit.config import chain_of, find_folder, project_chains
 from freezekit.errors import InvalidMigrations, UsageError
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FREEZEKIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INSTALLED = ("site-packages", "dist-packages")
+# A freezer may ask more than once in one build.
+_made: dict[object, Snapshot | None] = {}
 _BUILD_TOOLS = {"pip", "setuptools", "wheel", "PyInstaller", "_pyinstaller_hooks_contrib", "cx_Freeze", "freezekit"}
 _ADVICE = "Name them in pyproject.toml: [tool.freezekit] script_location = 'package:folder'."
 
@@ -93,16 +96,19 @@ def load(application: Application) -> Cargo:
     roots = _all_roots(application, [chain for chain, _ in chains])
     shipments = [collect(chain, dest, roots, application.freezer) for chain, dest in chains]
     urls = {url for _, module in modules for url in literals.urls(module)}
-    return pack(shipments, urls, application.projects)
+    return pack(shipments, urls, application.projects, application.roots)
 
 
-def pack(shipments: Iterable[Shipment], urls: Iterable[tuple[str, str]], projects: Iterable[str]) -> Cargo:
+def pack(
+    shipments: Iterable[Shipment], urls: Iterable[tuple[str, str]], projects: Iterable[str], roots: Iterable[str]
+) -> Cargo:
     """Return shipments with everything their scripts import.
 
     Args:
         shipments: The trees.
         urls: Dialect and driver of the databases the application names.
         projects: Folders that scripts may import from.
+        roots: Folders that modules are imported from.
 
     Raises:
         InvalidMigrations: A helper file has a syntax error.
@@ -110,6 +116,9 @@ def pack(shipments: Iterable[Shipment], urls: Iterable[tuple[str, str]], project
     shipments = tuple(shipments)
     imports: list[Import] = []
     distributions: set[str] = set()
+    prepended = [folder for shipment in shipments for folder in shipment.chain.prepend_sys_path]
+    search = tuple(dict.fromkeys([*prepended, *projects]))
+    packed = []
     for shipment in shipments:
         chain, named = shipment.chain, set(urls) | _url_of(shipment.chain)
         for script, module in _parsed(shipment):
@@ -122,9 +131,8 @@ def pack(shipments: Iterable[Shipment], urls: Iterable[tuple[str, str]], project
         distributions |= dialect_distributions(named, chain.dialects)
         is_async = shipment.manifest.driver is not None
         imports += database_imports(chain.dialects, chain.drivers, named, is_async=is_async)
-    prepended = [folder for shipment in shipments for folder in shipment.chain.prepend_sys_path]
-    search = tuple(dict.fromkeys([*prepended, *projects]))
-    return Cargo(shipments, tuple(dict.fromkeys(imports)), tuple(sorted(distributions)), search)
+        packed.append(_with_snapshot(shipment, {dialect for dialect, _ in named}, (*search, *roots)))
+    return Cargo(tuple(packed), tuple(dict.fromkeys(imports)), tuple(sorted(distributions)), search)
 
 
 def load_explicitly(location: str | None, section: str, project: str, freezer: str) -> Cargo:
@@ -152,7 +160,19 @@ def load_explicitly(location: str | None, section: str, project: str, freezer: s
         raise UsageError(f"{location!r} is no folder below {project} or of an installed package")
     chain = chain_of(folder, section, location)
     roots = _all_roots(application, [chain])
-    return pack([collect(chain, location_path(location, folder, roots), roots, freezer)], (), (project,))
+    return pack([collect(chain, location_path(location, folder, roots), roots, freezer)], (), (project,), roots)
+
+
+def _with_snapshot(shipment: Shipment, dialects: set[str], roots: tuple[str, ...]) -> Shipment:
+    """Add the empty database of a chain, unless its project wants none or is for other databases."""
+    chain = shipment.chain
+    is_for_sqlite = "sqlite" in chain.dialects and (not dialects or "sqlite" in dialects)
+    if not chain.snapshot or not is_for_sqlite:
+        return shipment
+    key = (chain.folder, chain.section, tuple(shipment.manifest.files.items()))
+    if key not in _made:
+        _made[key] = make_snapshot(chain, roots)
+    return shipment.with_snapshot(_made[key])
 
 
 def plugin_imports(is_shipped: Callable[[metadata.EntryPoint], bool]) -> list[Import]:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from freezekit.errors import UsageError
 from freezekit.ini import without_secrets
-from freezekit.manifest import digest, manifest_name
+from freezekit.manifest import digest, manifest_name, snapshot_name
 from freezekit.scripts import read_manifest
 from freezekit.tree import FolderTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from freezekit.build.snapshot import Snapshot
     from freezekit.config import Chain
     from freezekit.manifest import Manifest
 
@@ -35,15 +36,21 @@ class Shipment:
         chain: What the project says about it.
         dest: Folder of env.py in the bundle.
         files: Absolute source and path in the bundle of every file that ships as it is.
-        generated: Text of every file that is made for the bundle, by its path there: the manifest, the ini.
         manifest: What the manifest says.
+        made: Content of what else is made for the bundle, by its path there: the ini, the empty database.
     """
 
     chain: Chain
     dest: str
     files: tuple[tuple[str, str], ...]
-    generated: Mapping[str, str]
     manifest: Manifest
+    made: Mapping[str, bytes]
+
+    @property
+    def generated(self) -> Mapping[str, bytes]:
+        """Content of every file that is made for the bundle, by its path there; the manifest among them."""
+        manifest = f"{self.dest}/{manifest_name(self.chain.section)}"
+        return {**self.made, manifest: self.manifest.to_json().encode("utf-8")}
 
     @property
     def scripts(self) -> tuple[str, ...]:
@@ -52,13 +59,22 @@ class Shipment:
 
     def written(self, folder: str) -> tuple[tuple[str, str], ...]:
         """Write the generated files below a folder, unless they are there already; return them like ``files``."""
-        return tuple(
-            (_write(os.path.join(folder, *dest.split("/")), text), dest) for dest, text in self.generated.items()
-        )
+        generated = self.generated.items()
+        return tuple((_write(os.path.join(folder, *dest.split("/")), content), dest) for dest, content in generated)
+
+    def with_snapshot(self, snapshot: Snapshot | None) -> Shipment:
+        """Return the shipment with an empty database in it, and in its manifest what the replay told."""
+        if snapshot is None:
+            return self
+        manifest, made = replace(self.manifest, fingerprints=snapshot.fingerprints), dict(self.made)
+        if snapshot.content is not None:
+            name = snapshot_name(self.chain.section)
+            manifest = replace(manifest, snapshot=name, snapshot_sha256=snapshot.sha256)
+            made[f"{self.dest}/{name}"] = snapshot.content
+        return replace(self, manifest=manifest, made=made)
 
 
-def _write(path: str, text: str) -> str:
-    content = text.encode("utf-8")
+def _write(path: str, content: bytes) -> str:
     if os.path.isfile(path):
         with open(path, "rb") as file:
             if file.read() == content:
@@ -87,13 +103,12 @@ def collect(chain: Chain, dest: str, roots: Iterable[str], freezer: str) -> Ship
     moved = _moved(manifest, chain, dest, list(roots))
     files = {moved[name]: tree.path(name) for name in manifest.files}
     manifest = _relocated(manifest, moved, dest)
-    generated: dict[str, str] = {}
+    made: dict[str, bytes] = {}
     if chain.ini is not None:
-        manifest = _with_ini(manifest, chain, dest, generated)
+        manifest = _with_ini(manifest, chain, dest, made)
     manifest = replace(manifest, built_with=built_with(freezer))
-    generated[f"{dest}/{manifest_name(chain.section)}"] = manifest.to_json()
-    kept = tuple((source, path) for path, source in sorted(files.items()) if path not in generated)
-    return Shipment(chain, dest, kept, generated, manifest)
+    kept = tuple((source, path) for path, source in sorted(files.items()) if path not in made)
+    return Shipment(chain, dest, kept, manifest, made)
 
 
 def _moved(manifest: Manifest, chain: Chain, dest: str, roots: list[str]) -> dict[str, str]:
@@ -125,7 +140,7 @@ def _relocated(manifest: Manifest, moved: Mapping[str, str], dest: str) -> Manif
     )
 
 
-def _with_ini(manifest: Manifest, chain: Chain, dest: str, generated: dict[str, str]) -> Manifest:
+def _with_ini(manifest: Manifest, chain: Chain, dest: str, made: dict[str, bytes]) -> Manifest:
     """Add the ini without its secrets: in its own place inside the tree, else beside env.py."""
     ini = str(chain.ini)
     try:
@@ -138,7 +153,7 @@ def _with_ini(manifest: Manifest, chain: Chain, dest: str, generated: dict[str, 
         name = "alembic.ini" if "alembic.ini" not in manifest.files else "alembic.freezekit.ini"
     text = without_secrets(written)
     if name not in manifest.files or text != written:
-        generated[f"{dest}/{name}"] = text
+        made[f"{dest}/{name}"] = text.encode("utf-8")
         manifest = replace(manifest, files={**manifest.files, name: digest(text.encode("utf-8"))})
     return replace(manifest, ini=name)
 

@@ -34,7 +34,10 @@ def adopt(scripts: Scripts, database: Database, status: Status, timeout: float) 
     Raises:
         DatabaseUnversioned: Its schema is that of no revision, or of several; nothing was changed.
     """
-    known = scripts.manifest.fingerprints or recorded_fingerprints(scripts)
+    known = scripts.manifest.fingerprints
+    if not known:
+        with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
+            known = recorded_fingerprints(scripts, os.path.join(folder, "database"))
     with opened(database.path or "", _LOOK_SECONDS) as connection:
         found = fingerprint(connection, scripts.manifest.version_table or "")
     matches = [revisions for revisions, one in known.items() if one == found]
@@ -43,14 +46,21 @@ def adopt(scripts: Scripts, database: Database, status: Status, timeout: float) 
     stamp(scripts, database, matches[0].split("+"), Request("heads", timeout=timeout))
 
 
-def recorded_fingerprints(scripts: Scripts) -> Mapping[str, str]:
-    """Return the schema's digest after each revision, found by running them all on a scratch database."""
+def recorded_fingerprints(scripts: Scripts, path: str) -> Mapping[str, str]:
+    """Return the schema's digest after each revision, found by running them all on a new database.
+
+    Args:
+        scripts: The scripts.
+        path: The new file; it stays.
+
+    Raises:
+        MigrationFailed: A revision failed; there is no file.
+    """
     found: dict[str, str] = {}
     table = scripts.manifest.version_table or ""
 
     def record(connection: sqlite3.Connection, revisions: Sequence[str]) -> None:
         found["+".join(revisions)] = fingerprint(connection, table)
 
-    with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
-        replay(scripts, os.path.join(folder, "database"), record)
+    replay(scripts, path, record)
     return found

@@ -116,7 +116,7 @@ class Migrations:
 
         database = database_of(db)
         status = self._usable_status(database)
-        ids = planned(self._scripts, status.current, revision)
+        ids = planned(self.scripts, status.current, revision)
         return Plan(status.state, tuple(self.manifest.by_id[one] for one in ids))
 
     def sql(
@@ -145,7 +145,7 @@ class Migrations:
 
         database = database_of(db)
         status = self._usable_status(database)
-        scripts = self._scripts
+        scripts = self.scripts
         if database.path is not None:
             job = Job(scripts, database, Request(revision, x_arguments=x_arguments))
             return "".join(f"{one.strip().rstrip(';').rstrip()};\n" for one in file_sql(job))
@@ -213,7 +213,7 @@ class Migrations:
         from freezekit.runtime.upgrade import Job, Request, upgrade
 
         request = Request(revision, on_progress, cancel, backup, timeout, x_arguments)
-        return upgrade(Job(self._scripts, database, request))
+        return upgrade(Job(self.scripts, database, request))
 
     def alembic_config(
         self, db: DatabaseLike | None = None, *, x_arguments: Mapping[str, str | Sequence[str]] | None = None
@@ -308,7 +308,7 @@ class Migrations:
         database = database_of(db)
         status = self._status(database)
         if status.state is State.UNVERSIONED:
-            adopt(self._scripts, database, status, timeout)
+            adopt(self.scripts, database, status, timeout)
             return self._status(database)
         refuse_unusable(status, database.name)
         return status
@@ -377,10 +377,11 @@ class Migrations:
     def _replay(self, path: str) -> None:
         from freezekit.runtime.upgrade import replay
 
-        replay(self._scripts, path, lambda _connection, _revisions: None)
+        replay(self.scripts, path, lambda _connection, _revisions: None)
 
     @property
-    def _scripts(self) -> Scripts:
+    def scripts(self) -> Scripts:
+        """The scripts as real files, for what runs them."""
         return self._scripts_of(self.manifest)
 
     def _scripts_of(self, manifest: Manifest) -> Scripts:
