@@ -40,10 +40,10 @@ def _install_project(session: nox.Session, group: str, project: str = ".") -> No
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting with ruff."""
+    """Check style and formatting with ruff; its cache does not notice that a folder became a package."""
     session.install("--quiet", "ruff")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", "--no-cache", ".")
+    session.run("ruff", "format", "--no-cache", "--check", ".")
 
 
 @nox.session
