@@ -55,7 +55,7 @@ def create(path: Path) -> freezekit.Report:
         DocumentError: The file exists, or its folder does not.
     """
     _refuse_target(path)
-    return migrations().upgrade(path)
+    return migrations().create(path)
 
 
 def open_document(path: Path) -> freezekit.Report:
