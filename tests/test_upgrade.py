@@ -403,3 +403,27 @@ def test_the_scripts_folder_is_not_written_into(migrations: Migrations, document
     before = snapshot(MIGRATIONS)
     migrations.upgrade(document)
     assert snapshot(MIGRATIONS) == before
+
+
+@pytest.mark.parametrize(
+    ("statements", "error", "state"),
+    [
+        ("INSERT INTO alembic_version VALUES ('0001')", freezekit.NotADatabase, State.BEHIND),
+        ("INSERT INTO alembic_version VALUES ('future')", freezekit.DatabaseAhead, State.AHEAD),
+        ("DELETE FROM alembic_version", freezekit.MigrationFailed, State.BEHIND),
+        ("ALTER TABLE alembic_version RENAME COLUMN version_num TO v", freezekit.NotADatabase, State.FOREIGN),
+        ("ALTER TABLE alembic_version RENAME TO versions", freezekit.DatabaseUnversioned, State.UNVERSIONED),
+    ],
+    ids=["contradicting rows", "one unknown row", "no row", "another column", "another name"],
+)
+def test_a_version_table_that_makes_no_sense_is_refused_by_name(
+    migrations: Migrations, document: Path, statements: str, error: type[freezekit.FreezekitError], state: State
+) -> None:
+    """Each has its typed error, and leaves the content as it was."""
+    with closing(sqlite3.connect(document)) as connection, connection:
+        connection.execute(statements)
+    before = content(document)
+    assert migrations.status(document).state is state
+    with pytest.raises(error):
+        migrations.upgrade(document)
+    assert content(document) == before

@@ -24,10 +24,11 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Engine, event
 
-from freezekit.errors import EnvironmentIgnoredDatabase, InvalidMigrations, UsageError
+from freezekit.errors import EnvironmentIgnoredDatabase, InvalidMigrations, NotADatabase, UsageError
 from freezekit.manifest import digest
 
 if TYPE_CHECKING:
@@ -144,17 +145,20 @@ class ManifestScripts(ScriptDirectory):
         """Execute env.py."""
         _execute(self._tree, "env.py", self._manifest.files.get("env.py"))
 
-    def between(self, current: Sequence[str], revision: str) -> tuple[str, ...]:
-        """Return the ids of the revisions an upgrade to a target runs, in order; executes none.
+    def between(self, database: str, current: Sequence[str], revision: str) -> tuple[str, ...]:
+        """Return the ids of the revisions an upgrade of a database to a target runs, in order; executes none.
 
         Raises:
             UsageError: The target is unknown or ambiguous.
+            NotADatabase: The revisions the database is at contradict each other.
         """
         try:
             with self._catch_revision_errors(end=revision):
                 steps = self.revision_map.iterate_revisions(revision, tuple(current), implicit_base=True)
                 return tuple(script.revision for script in reversed(list(steps)))
         except CommandError as error:
+            if type(error.__cause__) is RevisionError:
+                raise NotADatabase(database, f"its version table contradicts itself ({error})") from error
             raise UsageError(f"{revision!r} is no target for an upgrade: {error}") from error
 
     def stamp(self, connection: Connection, revisions: Sequence[str], version_table: str) -> None:

@@ -112,11 +112,11 @@ class Migrations:
             DatabaseAhead, DatabaseUnversioned, ForeignDatabase, NotADatabase: As :meth:`upgrade` would.
             UsageError: The target is unknown.
         """
-        from freezekit.runtime.upgrade import planned
+        from freezekit.runtime.upgrade import Job, Request
 
         database = database_of(db)
         status = self._usable_status(database)
-        ids = planned(self.scripts, status.current, revision)
+        ids = Job(self.scripts, database, Request(revision)).planned(status)
         return Plan(status.state, tuple(self.manifest.by_id[one] for one in ids))
 
     def sql(

@@ -92,6 +92,15 @@ class Job:
         """The SQLite file; only for a database that is one."""
         return self.database.path or ""
 
+    def planned(self, status: Status) -> tuple[str, ...]:
+        """Return the ids of the revisions that would run, in order.
+
+        Raises:
+            UsageError: The target is unknown or ambiguous.
+            NotADatabase: The revisions the database is at contradict each other.
+        """
+        return self.scripts.for_alembic().between(self.database.name, status.current, self.request.revision)
+
 
 def upgrade(job: Job) -> Report:
     """Upgrade a database and report; see :meth:`freezekit.Migrations.upgrade`."""
@@ -101,19 +110,10 @@ def upgrade(job: Job) -> Report:
     return replace(report, seconds=time.monotonic() - started)
 
 
-def planned(scripts: Scripts, current: Sequence[str], revision: str) -> tuple[str, ...]:
-    """Return the ids of the revisions that an upgrade to a target would run, in order.
-
-    Raises:
-        UsageError: The target is unknown or ambiguous.
-    """
-    return scripts.for_alembic().between(current, revision)
-
-
 def _upgrade_file(job: Job) -> Report:
     with sqlite_upgrade.write_locked(job.path, job.request.timeout, cancelled=job.request.cancelled) as connection:
         status = _usable_status(job, connection)
-        if not planned(job.scripts, status.current, job.request.revision):
+        if not job.planned(status):
             return Report((), None, status.state, 0.0, status.current)
         connection.claim(job.manifest.application_id)
         backup = None
@@ -172,7 +172,7 @@ def _upgrade_other(job: Job) -> Report:
         with begun(connection):
             status = status_of(sqlalchemy_contents(connection, job.manifest), job.manifest)
             refuse_unusable(status, job.database.name)
-            if not planned(job.scripts, status.current, job.request.revision):
+            if not job.planned(status):
                 return status, None
             run = _new_run(job)
             _execute_env(job, run, SqlalchemyTarget(connection), connection)
@@ -249,7 +249,7 @@ def file_sql(job: Job) -> list[str]:
     with running, sqlite_upgrade.scratch_copy(job.path) as copy:
         scratch = replace(job, database=replace(job.database, path=copy))
         with sqlite_upgrade.write_locked(copy, 0.0, cancelled=job.request.cancelled) as connection:
-            if planned(job.scripts, _usable_status(scratch, connection).current, job.request.revision):
+            if job.planned(_usable_status(scratch, connection)):
                 connection.record(statements)
                 _run_on_file(scratch, connection)
     return statements
