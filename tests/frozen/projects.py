@@ -202,13 +202,26 @@ def migrated(bundle: Bundle, *args: str | os.PathLike[str], **how: Any) -> dict[
 
 
 def shipped(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of every file of a bundle, those inside library.zip included."""
+    """Yield name and content of every file of a bundle, those inside library.zip and inside a program included."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path.read_bytes()
         if path.is_file() and path.suffix == ".zip":
             with ZipFile(path) as archive:
                 yield from ((f"{path.name}/{name}", archive.read(name)) for name in archive.namelist())
+    if (folder / "_internal").is_dir():
+        yield from _inside_programs(folder)
+
+
+def _inside_programs(folder: Path) -> Iterator[tuple[str, bytes]]:
+    from PyInstaller.archive.readers import CArchiveReader
+
+    for path in folder.iterdir():
+        if path.is_file():
+            program = CArchiveReader(str(path))
+            modules = program.open_embedded_archive("PYZ.pyz")
+            yield from ((f"{path.name}/{name}", program.extract(name)) for name in program.toc if name != "PYZ.pyz")
+            yield from ((f"{path.name}/{name}", modules.extract(name, raw=True) or b"") for name in modules.toc)
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
