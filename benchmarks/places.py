@@ -1,0 +1,192 @@
+"""Where the cases are measured: in a source tree, and inside a bundle of each freezer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import bundles
+from chains import last_statement, revision_id, write_chain, write_configuration
+from measure import Command, Effort, Summary, interleaved, summary
+
+import freezekit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+SOURCE = "source tree"
+LONGEST = 1000
+_CASES = ("status", "locate", "upgrade", "create")
+_WITHOUT_MANIFEST = "bare"
+# Alembic needs seconds to replay so many revisions; a few rounds must do.
+_EFFORTS = {"status": 4.0, "locate": 3.0, "upgrade": 6.0, "create": 10.0}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One series of measurements.
+
+    Attributes:
+        place: Where it was measured.
+        case: What was done.
+        revisions: Length of the chain; 0 where it does not matter.
+        who: Who did it.
+        unit: ``"s"`` or ``"bytes"``.
+        value: Median and quartiles.
+    """
+
+    place: str
+    case: str
+    revisions: int
+    who: str
+    unit: str
+    value: Summary
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run measures.
+
+    Attributes:
+        folder: Where everything is made.
+        lengths: Lengths of the chains.
+        share: Share of the usual time that each comparison takes.
+        rounds: The most rounds.
+    """
+
+    folder: Path
+    lengths: tuple[int, ...]
+    share: float
+    rounds: int
+
+    def effort(self, seconds: float) -> Effort:
+        """Return how much time a comparison may take."""
+        return Effort(seconds * self.share, self.rounds)
+
+
+@dataclass
+class Workbench:
+    """The chains, their databases, and what was measured."""
+
+    plan: Plan
+    say: Callable[[str], None]
+    results: list[Result] = field(default_factory=list)
+
+    @cached_property
+    def project(self) -> Path:
+        """The project, with a manifest and an empty database beside each env.py, as a build puts them there."""
+        folder = self.plan.folder / "project"
+        for length in self.plan.lengths:
+            write_chain(folder, package(length), length)
+        write_configuration(folder, map(package, self.plan.lengths))
+        for length in self.plan.lengths:
+            bundles.written(folder, f"{package(length)}:migrations", folder)
+        return folder
+
+    @cached_property
+    def databases(self) -> Mapping[int, tuple[Path, Path]]:
+        """For each length, a database at head and one that lacks the last revision."""
+        found = {}
+        for length in self.plan.lengths:
+            migrations = freezekit.locate(self.project / package(length) / "migrations")
+            current, behind = (self.plan.folder / f"{length}-{name}.db" for name in ("current", "behind"))
+            migrations.create(current)
+            migrations.upgrade(behind, revision=revision_id(length - 2))
+            found[length] = (current, behind)
+        return found
+
+    def add(self, where: tuple[str, str, int], samples: Mapping[str, Sequence[float]], unit: str = "s") -> None:
+        """Note what was measured at a place, in a case, for a length."""
+        self.results += [Result(*where, who, unit, summary(values)) for who, values in samples.items() if values]
+
+    def measure_source(self) -> None:
+        """Measure in a source tree."""
+        words, environment = (sys.executable, str(bundles.BENCHMARKS / "program.py")), {"PYTHONPATH": str(self.project)}
+        self._measure(SOURCE, Command(words, environment), self.project)
+        bare, length = self.plan.folder / _WITHOUT_MANIFEST, self.plan.lengths[-1]
+        write_chain(bare, package(length), length)
+        command = Command(words, {"PYTHONPATH": str(bare)})
+        samples = self._case("locate", command, bare, length)
+        self.add((SOURCE, "locate", length), {"freezekit, without a manifest": samples["freezekit"]})
+
+    def measure_bundle(self, freezer: str) -> None:
+        """Freeze the program with all chains, and measure inside the bundle."""
+        self.say(f"{freezer}: build")
+        target = self.plan.folder / freezer
+        bundles.freeze(freezer, self.project, target)
+        self.add(
+            (freezer, "size", 0), {"freezekit": [bundles.module_bytes(freezer, target) + bundles.data_bytes()]}, "bytes"
+        )
+        self._measure(freezer, Command((str(bundles.executable(target)),), {}), bundles.scripts_folder(freezer, target))
+
+    def _measure(self, place: str, command: Command, root: Path) -> None:
+        for length in self.plan.lengths:
+            for case in _CASES:
+                self.say(f"{place}: {case}, {length} revisions")
+                self.add((place, case, length), self._case(case, command, root, length))
+        for length in self.plan.lengths:
+            self.say(f"{place}: whole processes, {length} revisions")
+            self._measure_processes(place, command, root, length)
+
+    def _case(self, case: str, command: Command, root: Path, length: int) -> dict[str, list[float]]:
+        current, behind = self.databases[length]
+        effort = self.plan.effort(_EFFORTS[case])
+        request = {
+            "location": f"{package(length)}:migrations",
+            "folder": str(root / package(length) / "migrations"),
+            "current": str(current),
+            "behind": str(behind),
+            "statement": last_statement(length),
+            "scratch": str(self.plan.folder),
+            "effort": {"seconds": effort.seconds, "rounds": effort.rounds},
+        }
+        samples: dict[str, list[float]] = json.loads(command.output("case", case, json.dumps(request)))
+        return samples
+
+    def _measure_processes(self, place: str, command: Command, root: Path, length: int) -> None:
+        location, folder = f"{package(length)}:migrations", str(root / package(length) / "migrations")
+        arguments = (str(self.databases[length][0]), location, folder)
+        commands = {
+            who: Command((*command.words, who, *arguments), command.environment)
+            for who in ("nothing", "floor", "freezekit", "alembic")
+        }
+        times = {who: one.seconds for who, one in commands.items()}
+        self.add((place, "process", length), interleaved(times, self.plan.effort(20.0)))
+        peaks = {who: one.peak_bytes for who, one in commands.items()}
+        self.add((place, "memory", length), interleaved(peaks, self.plan.effort(4.0)), "bytes")
+
+    def measure_hooks(self, freezers: Iterable[str]) -> None:
+        """Measure what the hooks add to a build, by themselves and as a whole."""
+        length = self.plan.lengths[-1]
+        chained, plain = (self.plan.folder / name for name in ("chained", "plain"))
+        write_chain(chained, package(length), length)
+        write_configuration(chained, [package(length)], snapshot=False)
+        plain.mkdir()
+        write_configuration(plain, [])
+        self.say(f"hooks: by themselves, {length} revisions")
+        work = bundles.direct_seconds(chained, f"{package(length)}:migrations", self.plan.folder)
+        self.add((SOURCE, "hook", length), interleaved({"freezekit": work}, self.plan.effort(15.0)))
+        for freezer in freezers:
+            self.say(f"hooks: whole builds with {freezer}")
+            builds = {"floor": self._build(freezer, plain), "freezekit": self._build(freezer, chained)}
+            samples = interleaved(builds, Effort(0.0, 3))
+            self.add((freezer, "build", length), samples)
+
+    def _build(self, freezer: str, project: Path) -> Callable[[], float]:
+        target = self.plan.folder / "builds"
+
+        def build() -> float:
+            shutil.rmtree(target, ignore_errors=True)
+            return bundles.freeze(freezer, project, target)
+
+        return build
+
+
+def package(length: int) -> str:
+    """Return the name of the package that holds a chain."""
+    return f"chain_{length:04}"

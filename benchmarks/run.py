@@ -1,0 +1,42 @@
+"""Measure freezekit beside plain Alembic and the bare floor, in one run: ``python benchmarks/run.py``."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import report
+from bundles import FREEZERS
+from places import LONGEST, Plan, Workbench
+
+_HERE = Path(__file__).resolve().parent
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure freezekit beside plain Alembic and the bare floor.")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, chains of 10 and 100 revisions only")
+    parser.add_argument("--no-bundles", action="store_true", help="only the source tree; freeze nothing")
+    parser.add_argument("--json", type=Path, default=_HERE / "results.json", metavar="FILE", help="where figures go")
+    parser.add_argument("--plot", type=Path, default=_HERE / "results.svg", metavar="FILE", help="where the plot goes")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print tables, write the figures and the plot."""
+    arguments = _arguments()
+    freezers = () if arguments.no_bundles else FREEZERS
+    with tempfile.TemporaryDirectory(prefix="freezekit-bench-") as folder:
+        lengths, share, rounds = ((10, 100), 0.2, 15) if arguments.quick else ((10, 100, LONGEST), 1.0, 60)
+        bench = Workbench(Plan(Path(folder), lengths, share, rounds), report.progress)
+        bench.measure_source()
+        for freezer in freezers:
+            bench.measure_bundle(freezer)
+        bench.measure_hooks(() if arguments.quick else freezers)
+    report.show(bench.results)
+    report.write_json(bench.results, arguments.json)
+    report.write_plot(bench.results, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
