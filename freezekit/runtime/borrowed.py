@@ -72,10 +72,10 @@ class _Lent:
     """A DBAPI connection that env.py may use but neither end nor close."""
 
     def __init__(self, raw: Any) -> None:
-        self.__dict__["_raw"] = raw
+        self.__dict__["raw"] = raw
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
+        return getattr(self.raw, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Ignore settings such as ``isolation_level``, which would commit."""
@@ -89,14 +89,15 @@ class _Lent:
 class SqlalchemyTarget(Target):
     """A database reached through a connection that the host lends, or a server known by its URL."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, url: Any, connection: Connection | None = None) -> None:
         self._connection = connection
-        self._url = connection.engine.url
-        self._lent = _Lent(connection.connection.dbapi_connection) if connection.dialect.name == "sqlite" else None
+        self._url = url
+        is_lent = connection is not None and connection.dialect.name == "sqlite"
+        self._lent = _Lent(connection.connection.dbapi_connection) if connection is not None and is_lent else None
 
     def url(self, driver: str | None) -> str:  # noqa: ARG002 - the host's URL names its driver
         """Return the host's URL."""
-        return self._url.render_as_string(hide_password=False)
+        return str(self._url.render_as_string(hide_password=False))
 
     def leads_here(self, dialect: Any, arguments: Sequence[Any]) -> bool:
         """Return whether an engine is to be given the lent connection, or may connect to the server by itself."""
@@ -114,8 +115,7 @@ class SqlalchemyTarget(Target):
         if connection is self._connection:
             return True
         if self._lent is not None:
-            raw = connection.connection.dbapi_connection
-            return raw is self._lent or raw is self._connection.connection.dbapi_connection
+            return connection.connection.dbapi_connection in (self._lent, self._lent.raw)
         return _place(connection.engine.url) == _place(self._url)
 
 

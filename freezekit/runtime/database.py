@@ -57,6 +57,12 @@ class Database:
             raise UsageError(f"{self.name} cannot be written as a URL of this SQLAlchemy: rename it, without '?'.")
         return text
 
+    @property
+    def is_async(self) -> bool:
+        """Whether it is a URL whose driver is an async one."""
+        is_url = self.url is not None and self.engine is None and self.connection is None
+        return is_url and self.url is not None and self.url.get_dialect().is_async
+
     def connected(self, work: Callable[[Connection], T]) -> T:
         """Do some work with a connection; one that was given is used as it is, and stays open."""
         from sqlalchemy import create_engine
@@ -64,7 +70,7 @@ class Database:
 
         if self.connection is not None:
             return work(self.connection)
-        if self.engine is None and self.url is not None and self.url.get_dialect().is_async:
+        if self.url is not None and self.is_async:
             return self._connected_async(self.url, work)
         engine = self.engine or create_engine(self.url or "", poolclass=NullPool)
         with engine.connect() as connection:

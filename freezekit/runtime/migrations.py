@@ -149,6 +149,8 @@ class Migrations:
         if database.path is not None:
             job = Job(scripts, database, Request(revision, x_arguments=x_arguments))
             return "".join(f"{one.strip().rstrip(';').rstrip()};\n" for one in file_sql(job))
+        if not Job(scripts, database, Request(revision)).planned(status):
+            return ""
         url = _url_of(database)
         config = build_config(scripts.tree, scripts.manifest, url, x_arguments=x_arguments)
         with running, undisturbed(scripts.prepend_sys_path):

@@ -168,21 +168,30 @@ def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None
 
 
 def _upgrade_other(job: Job) -> Report:
-    def work(connection: Connection) -> tuple[Status, Run | None]:
+    def usable_status(connection: Connection) -> Status:
+        status = status_of(sqlalchemy_contents(connection, job.manifest), job.manifest)
+        refuse_unusable(status, job.database.name)
+        return status
+
+    def work(connection: Connection) -> tuple[Status, Run]:
         with begun(connection):
-            status = status_of(sqlalchemy_contents(connection, job.manifest), job.manifest)
-            refuse_unusable(status, job.database.name)
-            if not job.planned(status):
-                return status, None
-            run = _new_run(job)
-            _execute_env(job, run, SqlalchemyTarget(connection), connection)
-            _check(run, job, sqlalchemy_contents(connection, job.manifest).versions or ())
+            status, run = usable_status(connection), _new_run(job)
+            if job.planned(status):
+                _execute_env(job, run, SqlalchemyTarget(connection.engine.url, connection), connection)
+                _check(run, job, sqlalchemy_contents(connection, job.manifest).versions or ())
             return status, run
 
-    status, run = job.database.connected(work)
-    if run is None:
+    if job.database.is_async:
+        # An async env.py begins an event loop of its own, so it cannot run inside the one of a connection.
+        status, run = job.database.connected(usable_status), _new_run(job)
+        if job.planned(status):
+            _execute_env(job, run, SqlalchemyTarget(job.database.url), None)
+    else:
+        status, run = job.database.connected(work)
+    if run.planned is None:
         return Report((), None, status.state, 0.0, status.current)
     after = job.database.connected(lambda connection: sqlalchemy_contents(connection, job.manifest))
+    _check(run, job, after.versions or ())
     return Report(run.applied, None, status.state, 0.0, after.versions or ())
 
 
