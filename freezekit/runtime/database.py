@@ -32,7 +32,7 @@ class Database:
 
     Attributes:
         name: What messages call it; without a password.
-        path: The file, for an SQLite file.
+        path: The file, for an SQLite file; absolute, because env.py may change the working directory.
         driver: Driver its URL names, such as ``"aiosqlite"``; empty for the default one.
         url: The URL, for a database that is no SQLite file.
         engine: The engine that was given, or None.
@@ -51,7 +51,7 @@ class Database:
         from sqlalchemy.engine import URL, make_url
 
         chosen = self.driver or driver
-        url = URL.create(f"sqlite+{chosen}" if chosen else "sqlite", database=os.path.abspath(self.path or ""))
+        url = URL.create(f"sqlite+{chosen}" if chosen else "sqlite", database=self.path)
         text = url.render_as_string(hide_password=False)
         if make_url(text).database != url.database:
             raise UsageError(f"{self.name} cannot be written as a URL of this SQLAlchemy: rename it, without '?'.")
@@ -104,7 +104,8 @@ def database_of(db: DatabaseLike) -> Database:
         text = os.fspath(db)
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"{db!r} is no database: give a path, a URL, an Engine or a Connection.")
-        return _of_url(text) if "://" in text and isinstance(db, str) else Database(name=text, path=text)
+        is_url = "://" in text and isinstance(db, str)
+        return _of_url(text) if is_url else Database(name=text, path=os.path.abspath(text))
     if "sqlalchemy" in sys.modules:
         return _of_object(db)
     raise _no_database(db)
@@ -112,7 +113,8 @@ def database_of(db: DatabaseLike) -> Database:
 
 def _of_url(text: str) -> Database:
     if match := _PLAIN_SQLITE_URL.fullmatch(text):
-        return Database(name=match["path"], path=match["path"], driver=(match["driver"] or "")[1:])
+        path = os.path.abspath(match["path"])
+        return Database(name=match["path"], path=path, driver=(match["driver"] or "")[1:])
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -129,14 +131,14 @@ def _of_object(db: Any) -> Database:
 
     if isinstance(db, URL):
         if (path := _file_of(db)) is not None:
-            return Database(name=path, path=path, driver=db.drivername.partition("+")[2])
+            return Database(name=path, path=os.path.abspath(path), driver=db.drivername.partition("+")[2])
         if db.get_backend_name() == "sqlite":
             raise UsageError(f"{_shown(db)} leads to no file: give an Engine or a Connection of a database in memory.")
         return Database(name=_shown(db), url=db)
     if isinstance(db, Engine):
         # An engine with a pool of one connection is how a database in memory is shared.
         if (path := _file_of(db.url)) is not None:
-            return Database(name=path, path=path)
+            return Database(name=path, path=os.path.abspath(path))
         return Database(name=_shown(db.url), url=db.url, engine=db)
     if isinstance(db, Connection):
         return Database(name=_shown(db.engine.url), url=db.engine.url, connection=db)

@@ -33,12 +33,15 @@ def undisturbed(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _process_state() -> Iterator[None]:
-    path, argv, bytecode = list(sys.path), list(sys.argv), sys.dont_write_bytecode
+    lists = (sys.path, sys.argv)
+    contents, bytecode = [list(one) for one in lists], sys.dont_write_bytecode
     folder = _working_directory()
     try:
         yield
     finally:
-        sys.path[:], sys.argv[:], sys.dont_write_bytecode = path, argv, bytecode
+        sys.path, sys.argv = lists
+        sys.path[:], sys.argv[:] = contents
+        sys.dont_write_bytecode = bytecode
         if folder is not None and _working_directory() != folder:
             os.chdir(folder)
 
@@ -54,16 +57,31 @@ def _working_directory() -> str | None:
 def _logging_kept() -> Iterator[None]:
     names = [name for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)]
     loggers = [logging.root, *map(logging.getLogger, names)]
-    kept = [(one, one.level, one.disabled, one.propagate, one.handlers[:]) for one in loggers]
+    kept = [(one, one.level, one.disabled, one.propagate, one.handlers[:], one.filters[:]) for one in loggers]
     threshold = logging.root.manager.disable
-    with _configuring_nothing():
+    with _configuring_nothing(), _handlers_out_of_reach():
         try:
             yield
         finally:
             logging.disable(threshold)
-            for logger, level, disabled, propagate, handlers in kept:
-                logger.handlers[:], logger.disabled, logger.propagate = handlers, disabled, propagate
+            for logger, level, disabled, propagate, handlers, filters in kept:
+                logger.handlers[:], logger.filters[:] = handlers, filters
+                logger.disabled, logger.propagate = disabled, propagate
                 logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _handlers_out_of_reach() -> Iterator[None]:
+    """Keep the host's handlers from being closed: any configuring of logging closes all that logging knows of."""
+    known, listed = logging._handlers, logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+    names, handlers = dict(known), listed[:]
+    known.clear()
+    listed.clear()
+    try:
+        yield
+    finally:
+        known.update(names)
+        listed[:0] = handlers
 
 
 @contextlib.contextmanager

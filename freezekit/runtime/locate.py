@@ -48,13 +48,13 @@ def locate(script_location: str | os.PathLike[str], *, section: str = DEFAULT_SE
     """
     location = os.fspath(script_location)
     bundle = _bundle()
-    searched: list[str] = []
-    for place in dict.fromkeys(_places(location, bundle)):
-        tree, found = _tree_at(place, section)
-        if tree is not None:
-            return Migrations(tree, script_location=location, section=section, bundle=bundle)
-        searched.append(f"{place} ({found})")
-    raise MigrationsNotFound(location, searched, bundle)
+    searched: dict[str, str] = {}
+    for place in _places(location, bundle):
+        if place not in searched:
+            tree, searched[place] = _tree_at(place, section)
+            if tree is not None:
+                return Migrations(tree, script_location=location, section=section, bundle=bundle)
+    raise MigrationsNotFound(location, [f"{place} ({found})" for place, found in searched.items()], bundle)
 
 
 def _bundle() -> str:

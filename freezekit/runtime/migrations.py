@@ -204,7 +204,7 @@ class Migrations:
         Example:
             >>> report = migrations.upgrade("old.notes")
             >>> report.applied, report.backup
-            (('0008', '0009'), 'old.notes.0007.bak')
+            (('0008', '0009'), '/home/me/old.notes.0007.bak')
         """
         started = time.monotonic()
         database = database_of(db)
@@ -368,11 +368,14 @@ class Migrations:
 
     def _refuse_incomplete(self, manifest: Manifest) -> None:
         """Compare the names of the files with those that were shipped; their content is checked when they run."""
-        shipped = set(manifest.files)
-        there = {name for folder in (".", *manifest.version_locations) for name in self._tree.files(folder)}
-        revisions = set(revision_files(self._tree, manifest.version_locations, manifest.recursive_version_locations))
+        shipped, locations = set(manifest.files), manifest.version_locations
+        folders = (".", *(folder for folder in locations if folder.startswith("..")))
+        there = {name for folder in folders for name in self._tree.files(folder)}
+        added = there - shipped
+        if added:
+            added &= set(revision_files(self._tree, locations, manifest.recursive_version_locations))
         issues = [f"{self._tree.path(name)} was shipped but is missing" for name in sorted(shipped - there)]
-        issues += [f"{self._tree.path(name)} was not shipped with this program" for name in sorted(revisions - shipped)]
+        issues += [f"{self._tree.path(name)} was not shipped with this program" for name in sorted(added)]
         if issues:
             raise InvalidMigrations(self._tree.root, issues)
 

@@ -19,9 +19,8 @@ def status_of(contents: Contents | None, manifest: Manifest) -> Status:
         contents: What was found in it; None when there is no database yet.
         manifest: The scripts.
     """
-    everything = manifest.pending(())
     if contents is None:
-        return Status(State.NEW, (), manifest.heads, everything)
+        return Status(State.NEW, (), manifest.heads, manifest.pending(()))
     if manifest.application_id and contents.application_id not in (0, manifest.application_id):
         reason = f"its application_id is {contents.application_id:#x}, not {manifest.application_id:#x}"
         return Status(State.FOREIGN, (), manifest.heads, (), reason=reason)

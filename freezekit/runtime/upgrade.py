@@ -163,7 +163,10 @@ def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None
     with engine.connect() as offered:
         _execute_env(job, run, _FileTarget(job.database, connection), offered)
     if connection.undone:
-        raise MigrationFailed(job.database.name, "env.py or a revision rolled it back", pending=run.planned or ())
+        rest = (run.planned or ())[len(run.applied) + bool(run.current) :]
+        raise MigrationFailed(
+            job.database.name, "env.py or a revision rolled it back", failed=run.current, pending=rest
+        )
     return run
 
 
