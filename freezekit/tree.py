@@ -141,6 +141,8 @@ def _is_revision(name: str) -> bool:
 
 def is_shipped(name: str) -> bool:
     """Return whether a file of this name belongs to the scripts: compiled Python, leftovers of editors do not."""
+    if name.endswith(".py") and not name.startswith("."):
+        return True
     dropped = name.endswith((".pyc", ".pyo", "~", ".swp")) or name.startswith(".#") or name == ".DS_Store"
     made_by_build = name.startswith("freezekit.") and name.endswith((".json", ".db"))
     return bool(name) and not dropped and not made_by_build
