@@ -61,7 +61,7 @@ def read_manifest(tree: Tree, chain: Chain) -> Manifest:
         version_locations=tuple(locations),
         recursive_version_locations=chain.recursive,
         version_table=chain.version_table or environment.version_table,
-        driver=_driver(chain) if environment.is_async else None,
+        driver=_driver(chain, environment),
         options=dict(chain.options),
         ini=_relative_ini(tree, chain),
         application_id=chain.application_id,
@@ -79,9 +79,12 @@ def _relative_ini(tree: Tree, chain: Chain) -> str | None:
     return os.path.relpath(chain.ini, tree.root).replace(os.sep, "/") if chain.ini else None
 
 
-def _driver(chain: Chain) -> str:
-    scheme = (chain.url or "").partition("://")[0]
-    return scheme.partition("+")[2] or "aiosqlite"
+def _driver(chain: Chain, environment: _Environment) -> str | None:
+    """Return the driver that the URL must name for env.py: as the project's own does, else as env.py looks."""
+    dialect, _, driver = (chain.url or "").partition("://")[0].partition("+")
+    if dialect == "sqlite" or not environment.is_async:
+        return driver if environment.is_async and driver else None
+    return None if environment.names_driver else "aiosqlite"
 
 
 def _read_files(tree: Tree, folders: Iterable[str], issues: list[str]) -> tuple[dict[str, str], dict[str, bytes]]:
@@ -211,9 +214,10 @@ def _topological(by_id: Mapping[str, Revision]) -> list[Revision]:
 class _Environment:
     """What env.py says about itself."""
 
-    def __init__(self, version_table: str | None, *, is_async: bool) -> None:
+    def __init__(self, version_table: str | None, *, is_async: bool, names_driver: bool) -> None:
         self.version_table = version_table
         self.is_async = is_async
+        self.names_driver = names_driver
 
 
 def _read_environment(tree: Tree, content: bytes, options: Mapping[str, str], issues: list[str]) -> _Environment:
@@ -233,7 +237,9 @@ def _read_environment(tree: Tree, content: bytes, options: Mapping[str, str], is
         if called == "configure" and keyword.arg == "version_table"
     }
     table = DEFAULT_VERSION_TABLE if not tables else tables.pop() if len(tables) == 1 else None
-    return _Environment(table, is_async=bool(names & _ASYNC_NAMES))
+    texts = [node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    names_driver = any("+aiosqlite" in text for text in texts)
+    return _Environment(table, is_async=bool(names & _ASYNC_NAMES), names_driver=names_driver)
 
 
 def _called(call: ast.Call) -> str:

@@ -129,7 +129,7 @@ def pack(
                 imports.append(Import(point.module, where=script, is_optional=True))
                 distributions |= {point.dist.name} if point.dist else set()
         distributions |= dialect_distributions(named, chain.dialects)
-        is_async = shipment.manifest.driver is not None
+        is_async = any(one.module.startswith("sqlalchemy.ext.asyncio") for one in imports)
         imports += database_imports(chain.dialects, chain.drivers, named, is_async=is_async)
         packed.append(_with_snapshot(shipment, {dialect for dialect, _ in named}, (*search, *roots)))
     return Cargo(tuple(packed), tuple(dict.fromkeys(imports)), tuple(sorted(distributions)), search)

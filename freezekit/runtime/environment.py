@@ -18,6 +18,7 @@ from argparse import Namespace
 from configparser import DEFAULTSECT
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -300,7 +301,10 @@ def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
 
 def _would_create(arguments: list[Any], parameters: dict[str, Any]) -> bool:
     name = str(arguments[0]) if arguments else ":memory:"
-    return not parameters.get("uri") and name not in ("", ":memory:") and not os.path.exists(name)
+    if parameters.get("uri") and name.startswith("file:"):
+        name, _, options = unquote(name.removeprefix("file:")).partition("?")
+        name = ":memory:" if "mode=memory" in options else name
+    return name not in ("", ":memory:") and not os.path.exists(name)
 
 
 def offline_sql(config: Config, scripts: ManifestScripts, current: Sequence[str], revision: str) -> str:
