@@ -8,7 +8,6 @@ without Alembic.
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 
 from freezekit.errors import UnreadableBundle
@@ -67,6 +66,10 @@ class Revision:
         return self.revision
 
 
+_REVISION_FIELDS = set(Revision.__annotations__)
+_TUPLES = ("down_revision", "depends_on", "branch_labels")
+
+
 @record
 class Manifest:
     """One tree of migration scripts and what is needed to run them anywhere.
@@ -111,6 +114,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the manifest as the text of ``freezekit.json``, the same for the same tree."""
+        import json
         from dataclasses import asdict
 
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
@@ -127,7 +131,7 @@ class Manifest:
             UnreadableBundle: It is no JSON, of a newer format, or something is missing.
         """
         try:
-            data: dict[str, Any] = json.loads(text)
+            data: dict[str, Any] = _parsed(text)
             written = data.pop("format")
             if written != FORMAT:
                 raise UnreadableBundle(where, f"its format is {written!r}, this freezekit reads format {FORMAT}")
@@ -170,6 +174,36 @@ class Manifest:
         return tuple(one.revision for one in self.revisions if one.revision not in applied)
 
 
+class _Scanning:
+    """How ``json.loads`` configures its scanner."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
+def _parsed(text: str | bytes) -> Any:
+    """Parse JSON with the scanner of :mod:`json`, which as a whole takes longer to import than a manifest to read."""
+    try:
+        from _json import make_scanner
+
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        found, end = make_scanner(_Scanning)(decoded, 0)  # type: ignore[arg-type]
+        if not decoded[end:].strip():
+            return found
+    except (ImportError, AttributeError, TypeError, ValueError, StopIteration):
+        pass  # json itself says what is wrong
+    import json
+
+    return json.loads(text)
+
+
 def _revision(row: dict[str, Any]) -> Revision:
-    lists = {name: tuple(row[name]) for name in ("down_revision", "depends_on", "branch_labels")}
-    return Revision(**{**row, **lists})
+    """Return the record a row stands for; a history has hundreds, so the row itself becomes what the record holds."""
+    if row.keys() != _REVISION_FIELDS:
+        raise TypeError(f"a revision has {sorted(row)}")
+    for name in _TUPLES:
+        row[name] = tuple(row[name])
+    revision = object.__new__(Revision)
+    object.__setattr__(revision, "__dict__", row)
+    return revision

@@ -6,7 +6,6 @@ SQLAlchemy is imported only where the answer needs it: not for a path, nor for t
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from freezekit.errors import UsageError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 # A URL of an SQLite file that means the same with and without SQLAlchemy's unquoting.
-_PLAIN_SQLITE_URL = re.compile(r"sqlite(?P<driver>\+\w+)?:///(?!file:|:memory:)(?P<path>[^?%]+)")
+_PLAIN_SQLITE_URL = r"sqlite(?P<driver>\+\w+)?:///(?!file:|:memory:)(?P<path>[^?%]+)"
 
 
 @record
@@ -112,7 +111,9 @@ def database_of(db: DatabaseLike) -> Database:
 
 
 def _of_url(text: str) -> Database:
-    if match := _PLAIN_SQLITE_URL.fullmatch(text):
+    import re
+
+    if match := re.fullmatch(_PLAIN_SQLITE_URL, text):
         path = os.path.abspath(match["path"])
         return Database(name=match["path"], path=path, driver=(match["driver"] or "")[1:])
     from sqlalchemy.engine import make_url
