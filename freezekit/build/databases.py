@@ -51,7 +51,8 @@ def database_imports(
         urls: Dialect and driver of URLs; those no dialect knows (``https``) are left out.
         is_async: Whether env.py uses an async engine.
     """
-    found = [Import("sqlite3"), Import("_sqlite3"), Import("sqlalchemy.dialects.sqlite"), Import("alembic.ddl.sqlite")]
+    needed = ("sqlite3", "_sqlite3", "sqlalchemy.dialects.sqlite", "alembic.ddl.sqlite")
+    found = [Import(module, where="every SQLite database") for module in needed]
     for dialect in dialects:
         found += _dialect(dialect, "", where="dialects of [tool.freezekit]")
     for driver in drivers:
