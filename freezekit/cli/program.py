@@ -1,0 +1,85 @@
+"""All commands under one name, and the run of one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from freezekit import __version__
+from freezekit.cli.answers import refuse, wants_json
+from freezekit.cli.builds import manifest, verify
+from freezekit.cli.databases import plan, sql, status, upgrade
+from freezekit.errors import FreezekitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from freezekit.runtime.migrations import Migrations
+
+COMMANDS = (status, plan, sql, upgrade, verify, manifest)
+
+_EXIT_CODES = """\b
+Exit codes:
+  0   fine; of status: current
+  1   failed, or something is wrong with what was looked at
+  2   wrong usage or configuration; nothing was changed
+Exit codes of status, for several databases the highest:
+  10  behind: revisions are pending
+  11  new: no file, or nothing in it
+  12  ahead: written by a newer program
+  13  unversioned: it has tables, but no version
+  14  foreign: no database, or another application's
+"""
+
+
+@click.group(epilog=_EXIT_CODES, no_args_is_help=False)
+@click.version_option(__version__, prog_name="freezekit", message="%(prog)s %(version)s")
+def program() -> None:
+    """Look after databases and their Alembic migrations.
+
+    DB is the path of an SQLite file, or a URL.
+    """
+
+
+for _command in COMMANDS:
+    program.add_command(_command)
+
+
+def run(argv: Sequence[str], migrations: Migrations | None) -> int:
+    """Run one command; see :func:`freezekit.cli.main`."""
+    as_json, name = wants_json(argv), _program_name(migrations)
+    try:
+        # click's own main would end the process to complete words for a shell, if a variable says so.
+        # Older click fails to print its help where there is no stdout.
+        stdout = contextlib.redirect_stdout(sys.stdout or io.StringIO())
+        with stdout, program.make_context(name, list(argv), obj=migrations) as ctx:
+            return int(program.invoke(ctx))
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        ctx_of = getattr(error, "ctx", None)
+        command = ctx_of.info_name if ctx_of is not None and ctx_of.parent is not None else None
+        path = ctx_of.command_path if ctx_of is not None else name
+        usage = UsageError(f"{error.format_message()} See '{path} --help'.")
+        return refuse(usage, name, command, as_json=as_json)
+    except KeyboardInterrupt:
+        return refuse(FreezekitError("Interrupted."), name, None, as_json=as_json)
+    except BrokenPipeError:
+        _end_output()
+        return 1
+
+
+def _program_name(migrations: Migrations | None) -> str:
+    started_as = sys.argv[0] if sys.argv else ""
+    return "freezekit" if migrations is None else os.path.basename(started_as or sys.executable)
+
+
+def _end_output() -> None:
+    """Let Python flush to nowhere what a closed pipe does not take."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
