@@ -68,6 +68,13 @@ def frozen(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure freezekit beside plain Alembic; not one of the checks."""
+    _install_project(session, "test")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Test the built wheel from a folder that holds the tests, and neither freezekit nor hooks."""
     session.install("--quiet", "build")
