@@ -34,7 +34,7 @@ class Contents:
 
     Attributes:
         versions: Rows of the version table; None when there is no version table.
-        tables: Names of the other tables and views.
+        tables: Names of all tables and views, where there is no version table; otherwise empty.
         application_id: SQLite's mark of whose file it is; 0 when unset or not SQLite.
         has_other_chain: Another version table is there: the database is shared with another Alembic history.
     """
@@ -75,16 +75,22 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Conte
 def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Contents:
     """Read what a database says of itself, through an open connection."""
     wanted = manifest.version_table or ""
-    names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-    tables = [row[0] for row in connection.execute(names)]
-    versions = None
-    if wanted in tables:
-        rows = connection.execute(f"SELECT version_num FROM {quoted(wanted)}")  # noqa: S608 - quoted
-        versions = tuple(sorted(str(row[0]) for row in rows))
+    select = f"SELECT version_num FROM {quoted(wanted)}"  # noqa: S608 - quoted
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    others = tuple(name for name in tables if name != wanted)
-    shared = versions is None and any(_is_version_table(connection, name) for name in others)
-    return Contents(versions, others, application_id, has_other_chain=shared)
+    try:
+        rows = connection.execute(select).fetchall()
+    except sqlite3.OperationalError:
+        tables = _tables(connection)
+        if wanted in tables:
+            raise
+        shared = any(_is_version_table(connection, name) for name in tables)
+        return Contents(None, tables, application_id, has_other_chain=shared)
+    return Contents(tuple(sorted(str(row[0]) for row in rows)), (), application_id)
+
+
+def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
+    names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    return tuple(row[0] for row in connection.execute(names))
 
 
 def _is_version_table(connection: sqlite3.Connection, name: str) -> bool:
