@@ -155,7 +155,11 @@ def show(results: Sequence[Result]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDE)
-    table = Table("", "target", *found.places, title="Targets: from the medians (and their quartiles)")
+    caption = (
+        None if found.longest >= LONGEST else f"The targets are for {LONGEST} revisions, here are {found.longest}."
+    )
+    title = "Targets: from the medians (and their quartiles)"
+    table = Table("", "target", *found.places, title=title, caption=caption)
     for target in targets(found.longest):
         table.add_row(target.question, target.shown_limit, *(_judged(target, found, place) for place in found.places))
     console.print(table)
