@@ -267,11 +267,11 @@ def _checked(environment: EnvironmentContext, run: Run, target: Target, database
     """Return a ``context.configure`` that refuses a connection to another database."""
     configure_as_asked = environment.configure
 
-    def configure(connection: Any = None, **options: Any) -> None:
+    def configure(connection: Any = None, *others: Any, **options: Any) -> None:
         if connection is not None and not target.is_ours(connection):
             run.elsewhere = connection.engine.url.render_as_string(hide_password=True)
             raise EnvironmentIgnoredDatabase(database, run.elsewhere)
-        configure_as_asked(connection, **options)
+        configure_as_asked(connection, *others, **options)
         run.version_table = environment.get_context().version_table
 
     return configure
@@ -285,9 +285,10 @@ def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
     def do_connect(dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
         if threading.get_ident() != thread:
             return None
-        if target.leads_here(dialect, arguments):
+        names = [_file_name(arguments, parameters)] if dialect.name == "sqlite" else arguments
+        if target.leads_here(dialect, names):
             return target.connect()
-        if dialect.name == "sqlite" and _would_create(arguments, parameters):
+        if dialect.name == "sqlite" and names[0] != ":memory:" and not os.path.exists(names[0]):
             run.elsewhere = f"{dialect.name}:///{arguments[0]}"
             raise EnvironmentIgnoredDatabase(database, run.elsewhere)
         return None
@@ -299,12 +300,13 @@ def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
         event.remove(Engine, "do_connect", do_connect)
 
 
-def _would_create(arguments: list[Any], parameters: dict[str, Any]) -> bool:
-    name = str(arguments[0]) if arguments else ":memory:"
+def _file_name(arguments: list[Any], parameters: dict[str, Any]) -> str:
+    """Return the file that sqlite3 would open, or ``:memory:``."""
+    name = str(arguments[0]) if arguments else ""
     if parameters.get("uri") and name.startswith("file:"):
-        name, _, options = unquote(name.removeprefix("file:")).partition("?")
-        name = ":memory:" if "mode=memory" in options else name
-    return name not in ("", ":memory:") and not os.path.exists(name)
+        name, _, options = name.removeprefix("file:").partition("?")
+        name = "" if "mode=memory" in options else unquote(name)
+    return name or ":memory:"
 
 
 def offline_sql(config: Config, scripts: ManifestScripts, current: Sequence[str], revision: str) -> str:

@@ -161,6 +161,8 @@ def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None
     run = run or _new_run(job)
     engine = create_engine(job.database.file_url(None), creator=lambda: connection, poolclass=NullPool)
     with engine.connect() as offered:
+        # Some env.py expect an engine here, which is what pytest-alembic puts there.
+        offered.connect = lambda: contextlib.nullcontext(offered)  # type: ignore[attr-defined]
         _execute_env(job, run, _FileTarget(job.database, connection), offered)
     if connection.undone:
         rest = (run.planned or ())[len(run.applied) + bool(run.current) :]
