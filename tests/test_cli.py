@@ -455,9 +455,13 @@ HELP = {
     "plan": "the revisions an upgrade would run",
     "sql": "the SQL an upgrade would run",
     "upgrade": "Upgrade a database, or create it",
+    "create": "Create a new SQLite file at head",
+    "adopt": "Give a database without a version",
     "verify": "Compare every script with the manifest",
     "manifest": "Print the manifest of the scripts",
+    "diff": "Compare the revisions of two releases",
 }
+SHIPPED = [command for command in HELP if command != "diff"]
 
 
 def test_every_command_is_known_here() -> None:
@@ -479,7 +483,16 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"freezekit {freezekit.__version__}\n"
 
 
-@pytest.mark.parametrize("command", list(HELP))
+def test_a_shipped_program_has_no_command_about_builds(
+    migrations: Migrations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it would need does not ship."""
+    assert main(["diff", "a", "b"], migrations=migrations) == 2
+    assert main(["--help"], migrations=migrations) == 0
+    assert "diff" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", SHIPPED)
 def test_a_shipped_program_is_not_told_which_scripts_to_run(
     command: str, migrations: Migrations, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -704,3 +717,70 @@ def test_the_hosts_handler_of_ctrl_c_stays(document: Path, migrations: Migration
     before = signal.getsignal(signal.SIGINT)
     assert main(["upgrade", str(document)], migrations=migrations) == 0
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_database_is_created_and_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = tmp_path / "new.notes"
+    assert main(["create", str(new), "--json", *HERE]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["command"], answer["heads"]) == ("create", [expected_head])
+    before = new.read_bytes()
+    assert main(["create", str(new), *HERE]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert new.read_bytes() == before
+
+
+def test_a_database_without_a_version_is_adopted(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It gets the version of its schema; one whose schema is unknown is refused with exit code 1."""
+    with closing(sqlite3.connect(document)) as connection, connection:
+        connection.execute("DROP TABLE alembic_version")
+    assert main(["adopt", str(document), *HERE]) == 0
+    assert "behind" in capsys.readouterr().out
+    with closing(sqlite3.connect(document)) as connection, connection:
+        connection.execute("DROP TABLE alembic_version")
+        connection.execute("CREATE TABLE mine (x)")
+    assert main(["adopt", str(document), *HERE]) == 1
+    assert "no revision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason", "code", "verdict"),
+    [
+        ({}, None, 0, None),
+        ({"sha256": "other"}, None, 1, "failed"),
+        ({"sha256": "other"}, "a typing error", 0, "accepted"),
+        ({"revision": "renamed"}, "no excuse", 1, "failed"),
+    ],
+    ids=["the same", "edited", "edited for a reason", "removed"],
+)
+def test_two_releases_are_compared(  # noqa: PLR0913, PLR0917 - a table and its fixtures
+    edit: dict[str, str],
+    reason: str | None,
+    code: int,
+    verdict: str | None,
+    tmp_path: Path,
+    migrations: Migrations,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A shipped revision that is gone or edited fails; an edit whose reason the project names is accepted."""
+    old = json.loads(migrations.manifest.to_json())
+    new = json.loads(migrations.manifest.to_json())
+    new["revisions"][3].update(edit)
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    (tmp_path / "new.json").write_text(json.dumps(new))
+    if reason:
+        which = old["revisions"][3]["revision"]
+        (tmp_path / "migrations").mkdir()
+        (tmp_path / "migrations" / "env.py").touch()
+        (tmp_path / "pyproject.toml").write_text(
+            f"[tool.freezekit]\nscript_location = 'migrations'\naccepted_edits = {{ '{which}' = '{reason}' }}\n"
+        )
+    monkeypatch.chdir(tmp_path)
+    assert main(["diff", "old.json", "new.json"]) == code
+    said = capsys.readouterr().out
+    assert verdict is None or verdict in said
+    assert main(["diff", "old.json", "new.json", "--json"]) == code
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["failures"] == code
+    assert main(["diff", "old.json", "nowhere.json"]) == 1

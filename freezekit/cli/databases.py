@@ -55,6 +55,15 @@ _x_arguments = click.option(
     help="Argument for env.py, as of 'alembic -x'; can be repeated.",
 )
 
+_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for another program that uses the database.",
+)
+
 
 @click.command(cls=MigrationsCommand)
 @click.argument("dbs", metavar="DB...", nargs=-1, required=True)
@@ -153,14 +162,7 @@ def sql(migrations: Migrations, db: str, revision: str, x_arguments: Mapping[str
 @click.option("--no-backup", is_flag=True, help="Make no copy before the first change.")
 @click.option("--backup-folder", metavar="FOLDER", help="Where the copy is put; without it, beside the database.")
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="How many copies of it are kept.  [default: 1]")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    metavar="S",
-    default=30.0,
-    show_default=True,
-    help="Seconds to wait for another program that uses the database.",
-)
+@_timeout
 def upgrade(migrations: Migrations, db: str, **options: Any) -> Answer:
     """Upgrade a database, or create it.
 
@@ -205,3 +207,28 @@ def _upgraded(name: str, report: Report) -> str:
     kept = f" As it was before: {report.backup}" if report.backup else ""
     did = "created at" if report.state_before is State.NEW else "upgraded to"
     return f"{name} was {did} {at} in {report.seconds:.1f} s: {', '.join(report.applied)}.{kept}"
+
+
+@click.command(cls=MigrationsCommand)
+@click.argument("path", metavar="FILE")
+def create(migrations: Migrations, path: str) -> Answer:
+    """Create a new SQLite file at head.
+
+    It is a copy of the empty database that shipped, or made by running all revisions. What exists is never replaced.
+    """
+    report = migrations.create(path)
+    document = {"database": path, "heads": report.heads, "seconds": round(report.seconds, 3)}
+    return Answer(document, f"{path} was created at {', '.join(report.heads)}.")
+
+
+@click.command(cls=MigrationsCommand)
+@_database
+@_timeout
+def adopt(migrations: Migrations, db: str, timeout: float) -> Answer:
+    """Give a database without a version the one its schema has.
+
+    It must have the schema of exactly one revision. DB is the path of an SQLite file; only its version is written.
+    """
+    found = migrations.adopt(db, timeout=timeout)
+    name = database_of(db).name
+    return Answer(dict(_status_document(name, found)), f"{name} is at {', '.join(found.current)}: {found.state.value}.")

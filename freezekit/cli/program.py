@@ -12,8 +12,8 @@ import click
 
 from freezekit import __version__
 from freezekit.cli.answers import refuse, wants_json
-from freezekit.cli.builds import manifest, verify
-from freezekit.cli.databases import plan, sql, status, upgrade
+from freezekit.cli.builds import diff, manifest, verify
+from freezekit.cli.databases import adopt, create, plan, sql, status, upgrade
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.migrations import Migrations
 
-COMMANDS = (status, plan, sql, upgrade, verify, manifest)
+COMMANDS = (status, plan, sql, upgrade, create, adopt, verify, manifest, diff)
+# About builds, so of no use inside one; what they need does not ship.
+_FOR_DEVELOPERS = {"diff"}
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -37,7 +39,20 @@ Exit codes of status, for several databases the highest:
 """
 
 
-@click.group(epilog=_EXIT_CODES, no_args_is_help=False)
+class _Program(click.Group):
+    """The commands; a shipped program has only those that ship."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of the help."""
+        names = [command.name or "" for command in COMMANDS]
+        return [name for name in names if ctx.obj is None or name not in _FOR_DEVELOPERS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        return super().get_command(ctx, cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+
+@click.group(cls=_Program, epilog=_EXIT_CODES, no_args_is_help=False)
 @click.version_option(__version__, prog_name="freezekit", message="%(prog)s %(version)s")
 def program() -> None:
     """Look after databases and their Alembic migrations.

@@ -124,7 +124,8 @@ def _of_url(text: str) -> Database:
         url.get_dialect()
         return _of_object(url)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise UsageError(f"{text!r} is no database URL: {error}") from error
+        shown = text.partition("://")[0] + "://..."  # the rest may hold a password, and so may the error
+        raise UsageError(f"{shown} is no database URL, or one of a dialect that is not installed.") from error
 
 
 def _of_object(db: Any) -> Database:

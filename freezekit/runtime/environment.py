@@ -29,7 +29,14 @@ from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Engine, event
 
-from freezekit.errors import EnvironmentIgnoredDatabase, InvalidMigrations, NotADatabase, UsageError
+from freezekit.errors import (
+    EnvironmentIgnoredDatabase,
+    FreezekitError,
+    InvalidMigrations,
+    MigrationFailed,
+    NotADatabase,
+    UsageError,
+)
 from freezekit.manifest import digest
 
 if TYPE_CHECKING:
@@ -309,14 +316,18 @@ def _file_name(arguments: list[Any], parameters: dict[str, Any]) -> str:
     return name or ":memory:"
 
 
-def offline_sql(config: Config, scripts: ManifestScripts, current: Sequence[str], revision: str) -> str:
+def offline_sql(config: Config, scripts: ManifestScripts, name: str, current: Sequence[str], revision: str) -> str:
     """Return what Alembic's ``--sql`` mode prints for an upgrade; connects to nothing.
 
     Args:
         config: From :func:`build_config`; its output buffer is replaced.
         scripts: The scripts.
+        name: Of the database, for messages.
         current: Revisions to start from.
         revision: The target.
+
+    Raises:
+        MigrationFailed: env.py or a revision needs a connection.
     """
     config.output_buffer = buffer = io.StringIO()
     run = Run(scripts, revision, lambda _run: None)
@@ -324,5 +335,10 @@ def offline_sql(config: Config, scripts: ManifestScripts, current: Sequence[str]
     with EnvironmentContext(
         config, scripts, fn=run.steps, as_sql=True, starting_rev=starting, destination_rev=revision
     ):
-        scripts.run_env()
+        try:
+            scripts.run_env()
+        except FreezekitError:
+            raise
+        except Exception as error:
+            raise MigrationFailed(name, f"no SQL could be made without the database: {error}") from error
     return buffer.getvalue()

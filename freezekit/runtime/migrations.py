@@ -154,7 +154,9 @@ class Migrations:
         url = _url_of(database)
         config = build_config(scripts.tree, scripts.manifest, url, x_arguments=x_arguments)
         with running, undisturbed(scripts.prepend_sys_path):
-            return offline_sql(config, ManifestScripts(scripts.tree, scripts.manifest), status.current, revision)
+            return offline_sql(
+                config, ManifestScripts(scripts.tree, scripts.manifest), database.name, status.current, revision
+            )
 
     def upgrade(  # noqa: PLR0913, PLR0917 - the contract
         self,
