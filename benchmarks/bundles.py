@@ -46,6 +46,7 @@ def freeze(freezer: str, project: Path, target: Path) -> float:
     path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
     # From a folder of its own PyInstaller keeps no state of other builds.
     environment = {**os.environ, "PATH": path, "PYINSTALLER_CONFIG_DIR": str(target / "state")}
+    environment["PYTHONPATH"] = str(BENCHMARKS)  # cx_Freeze does not look beside the program
     target.mkdir(parents=True)
 
     def build() -> None:
