@@ -165,7 +165,7 @@ class ManifestScripts(ScriptDirectory):
                 steps = self.revision_map.iterate_revisions(revision, tuple(current), implicit_base=True)
                 return tuple(script.revision for script in reversed(list(steps)))
         except CommandError as error:
-            if type(error.__cause__) is RevisionError:
+            if type(error.__cause__) is RevisionError and "overlaps" in str(error):
                 raise NotADatabase(database, f"its version table contradicts itself ({error})") from error
             raise UsageError(f"{revision!r} is no target for an upgrade: {error}") from error
 
