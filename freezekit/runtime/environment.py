@@ -160,11 +160,13 @@ class ManifestScripts(ScriptDirectory):
             UsageError: The target is unknown or ambiguous.
             NotADatabase: The revisions the database is at contradict each other.
         """
+        if not revision:
+            raise UsageError("The target of an upgrade is empty: give 'heads', or a revision.")
         try:
             with self._catch_revision_errors(end=revision):
                 steps = self.revision_map.iterate_revisions(revision, tuple(current), implicit_base=True)
                 return tuple(script.revision for script in reversed(list(steps)))
-        except CommandError as error:
+        except (CommandError, AssertionError) as error:  # Alembic only asserts that "" is no target
             if type(error.__cause__) is RevisionError and "overlaps" in str(error):
                 raise NotADatabase(database, f"its version table contradicts itself ({error})") from error
             raise UsageError(f"{revision!r} is no target for an upgrade: {error}") from error
@@ -253,7 +255,7 @@ class Run:
         self._on_step(self)
 
 
-def run_env(config: Config, run: Run, target: Target, database: str, **options: Any) -> None:
+def run_env(config: Config, run: Run, target: Target, database: str) -> None:
     """Execute env.py so that it upgrades its database; what it raises is passed on.
 
     Args:
@@ -261,9 +263,8 @@ def run_env(config: Config, run: Run, target: Target, database: str, **options: 
         run: What is to be done; says afterwards what was done.
         target: The database.
         database: Its name, for messages.
-        options: Defaults for ``context.configure``, which env.py may override.
     """
-    environment = EnvironmentContext(config, run.scripts, fn=run.steps, destination_rev=run.revision, **options)
+    environment = EnvironmentContext(config, run.scripts, fn=run.steps, destination_rev=run.revision)
     # `alembic.context` passes each call on to the instance; a subclass it would not know.
     environment.configure = _checked(environment, run, target, database)  # type: ignore[method-assign]
     with _engines_led(run, target, database), environment:

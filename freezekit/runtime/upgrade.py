@@ -216,10 +216,8 @@ def _execute_env(job: Job, run: Run, target: Target, offered: object) -> None:
     scripts, request = job.scripts, job.request
     url = target.url(scripts.manifest.driver)
     config = build_config(scripts.tree, scripts.manifest, url, connection=offered, x_arguments=request.x_arguments)
-    # SQLite can undo DDL, but Alembic takes it for a database that cannot: alembic/ddl/sqlite.py, SQLiteImpl.
-    transactional_ddl = True if job.database.path is not None else None
     with _failures_named(run, job), undisturbed(scripts.prepend_sys_path):
-        run_env(config, run, target, job.database.name, transactional_ddl=transactional_ddl)
+        run_env(config, run, target, job.database.name)
 
 
 @contextlib.contextmanager
