@@ -184,10 +184,13 @@ def process_of_its_own(folder: Path) -> Iterator[None]:
 
 def forget_modules(folder: Path) -> None:
     """Make Python import a project's modules again: the next project has others of the same names."""
-    for name, module in list(sys.modules.items()):
+
+    def is_inside(module: object) -> bool:
         places = [getattr(module, "__file__", None) or "", *map(str, getattr(module, "__path__", []))]
-        if any(place.startswith(str(folder)) for place in places):
-            del sys.modules[name]
+        return any(place.startswith(str(folder)) for place in places)
+
+    for name in [name for name, module in list(sys.modules.items()) if is_inside(module)]:
+        del sys.modules[name]
 
 
 @contextlib.contextmanager
