@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 from measure import seconds
 
@@ -82,8 +83,10 @@ def module_bytes(freezer: str, target: Path) -> int:
 
         modules = CArchiveReader(str(executable(target))).open_embedded_archive("PYZ.pyz").toc
         return sum(entry[2] for name, entry in modules.items() if name.partition(".")[0] == "freezekit")
-    folder = scripts_folder(freezer, target) / "freezekit"
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    library = scripts_folder(freezer, target)
+    files = sum(path.stat().st_size for path in library.glob("freezekit/**/*") if path.is_file())
+    with ZipFile(library / "library.zip") as archive:
+        return files + sum(one.compress_size for one in archive.infolist() if one.filename.startswith("freezekit/"))
 
 
 def data_bytes() -> int:
