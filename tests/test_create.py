@@ -71,7 +71,9 @@ def digest(path: Path) -> str:
 
 def test_a_schema_made_from_models_has_the_fingerprint_of_the_history(tmp_path: Path) -> None:
     """Spelling, order and what SQLite rewrites do not matter: both ways to head have one digest."""
-    Base.metadata.create_all(create_engine(f"sqlite:///{tmp_path / 'models.db'}"))
+    engine = create_engine(f"sqlite:///{tmp_path / 'models.db'}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
     for release in RELEASES:
         assert digest(plain_upgrade(release, tmp_path / release.name)) == digest(tmp_path / "models.db")
 

@@ -5,14 +5,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sample_data import MIGRATIONS, RELEASES, content, expected_head, pending, plain_upgrade
-from sqlalchemy import create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
 import freezekit
@@ -30,6 +30,14 @@ def document(tmp_path: Path) -> Path:
     copy = tmp_path / "my old.notes"
     copy.write_bytes(RELEASES[0].read_bytes())
     return copy
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """A database in memory, shared by all who use the engine."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    yield engine
+    engine.dispose()
 
 
 def snapshot(folder: Path) -> dict[Path, bytes]:
@@ -282,18 +290,16 @@ def test_a_file_may_be_given_in_every_way(
     assert migrations.status(document).state is State.CURRENT
 
 
-def test_a_database_in_memory_is_upgraded_through_its_engine(migrations: Migrations) -> None:
-    engine = create_engine("sqlite://", poolclass=StaticPool)
+def test_a_database_in_memory_is_upgraded_through_its_engine(migrations: Migrations, engine: Engine) -> None:
     assert migrations.upgrade(engine).heads == (expected_head,)
     assert migrations.status(engine).state is State.CURRENT
 
 
 @pytest.mark.parametrize("enforced", [False, True], ids=["references off", "references on"])
 def test_a_lent_connection_keeps_its_setting_and_its_children(
-    migrations: Migrations, enforced: bool, document: Path
+    migrations: Migrations, enforced: bool, document: Path, engine: Engine
 ) -> None:
     """Rebuilding a parent table on a lent connection deletes no child row, even where foreign keys are enforced."""
-    engine = create_engine("sqlite://", poolclass=StaticPool)
     with closing(sqlite3.connect(document)) as source:
         raw = engine.raw_connection()
         source.backup(raw.dbapi_connection)
@@ -308,9 +314,8 @@ def test_a_lent_connection_keeps_its_setting_and_its_children(
     assert notes == len(content(document)["note"])
 
 
-def test_a_transaction_of_the_host_stays_the_hosts(migrations: Migrations) -> None:
+def test_a_transaction_of_the_host_stays_the_hosts(migrations: Migrations, engine: Engine) -> None:
     """What is done inside the host's own transaction is undone when the host rolls back."""
-    engine = create_engine("sqlite://", poolclass=StaticPool)
     with engine.connect() as connection:
         transaction = connection.begin()
         assert migrations.upgrade(connection).applied
