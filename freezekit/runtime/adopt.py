@@ -7,7 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from freezekit.errors import DatabaseUnversioned
-from freezekit.runtime.fingerprint import fingerprint
+from freezekit.runtime.fingerprint import Fingerprints, fingerprint
 from freezekit.runtime.sqlite_file import opened
 from freezekit.runtime.upgrade import Request, replay, stamp
 
@@ -57,10 +57,10 @@ def recorded_fingerprints(scripts: Scripts, path: str) -> Mapping[str, str]:
         MigrationFailed: A revision failed; there is no file.
     """
     found: dict[str, str] = {}
-    table = scripts.manifest.version_table or ""
+    fingerprints = Fingerprints(scripts.manifest.version_table or "")
 
     def record(connection: sqlite3.Connection, revisions: Sequence[str]) -> None:
-        found["+".join(revisions)] = fingerprint(connection, table)
+        found["+".join(revisions)] = fingerprints.of(connection)
 
     replay(scripts, path, record)
     return found

@@ -31,6 +31,34 @@ _WORD = re.compile(
 _SAME_SIGN = {"==": "=", "!=": "<>"}
 
 
+class Fingerprints:
+    """Digests of schemas that follow each other: what is said of a table is remembered until its text changes."""
+
+    def __init__(self, version_table: str) -> None:
+        self._version_table = version_table.casefold()
+        self._known: dict[tuple[str, ...], list[str]] = {}
+
+    def of(self, connection: sqlite3.Connection) -> str:
+        """Return the digest of a database's schema; see :func:`fingerprint`."""
+        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        indexes: dict[str, list[str]] = {}
+        for kind, name, table, sql in rows:
+            if kind == "index":
+                indexes.setdefault(table, []).append(f"{name} {sql}")
+        facts: list[str] = []
+        for kind, name, table, sql in rows:
+            if self._version_table in (name.casefold(), table.casefold()) or name.startswith("sqlite_"):
+                continue
+            if kind == "table":
+                key = (sql or "", *sorted(indexes.get(name, ())))
+                if key not in self._known:
+                    self._known[key] = list(_table_facts(connection, name, words(sql or "")))
+                facts += self._known[key]
+            elif kind != "index":
+                facts.append(f"{kind} {name.casefold()}: {' '.join(words(sql or ''))}")
+        return hashlib.sha256("\n".join(sorted(facts)).encode()).hexdigest()
+
+
 def fingerprint(connection: sqlite3.Connection, version_table: str) -> str:
     """Return the digest of a database's schema; its version table, its rows and SQLite's own tables do not count.
 
@@ -41,18 +69,7 @@ def fingerprint(connection: sqlite3.Connection, version_table: str) -> str:
         connection: An open connection.
         version_table: Table to leave out.
     """
-    rows = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-    )
-    facts: list[str] = []
-    for kind, name, table, sql in rows.fetchall():
-        if version_table.casefold() in (name.casefold(), table.casefold()):
-            continue
-        if kind == "table":
-            facts += _table_facts(connection, name, words(sql or ""))
-        elif kind != "index":
-            facts.append(f"{kind} {name.casefold()}: {' '.join(words(sql or ''))}")
-    return hashlib.sha256("\n".join(sorted(facts)).encode()).hexdigest()
+    return Fingerprints(version_table).of(connection)
 
 
 def _table_facts(connection: sqlite3.Connection, name: str, text: list[str]) -> Iterator[str]:
