@@ -11,9 +11,9 @@ import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 EXTRAS = "pyinstaller,cx-freeze,cli,sample"
-# The tests' own files: all a run against the built wheel may see of the repository.
 # What a wheel may lack: hooks, py.typed, a module. The rest is the same code as in the source tree.
 WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli"]
+# The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
 nox.needs_version = ">=2024.10.9"

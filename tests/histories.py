@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -176,10 +177,19 @@ def process_of_its_own(folder: Path) -> Iterator[None]:
     finally:
         os.chdir(here)
         sys.path[:], sys.argv[:] = path, argv
+        if sys.version_info >= (3, 13):
+            _collect_connections()
         for logger, level, disabled, handlers in kept:
             logger.disabled, logger.handlers[:] = disabled, handlers
             logger.setLevel(level)
         forget_modules(folder)
+
+
+def _collect_connections() -> None:
+    """Forget the pools that an env.py, written for a process of its own, did not dispose of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def forget_modules(folder: Path) -> None:
