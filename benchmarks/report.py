@@ -235,13 +235,15 @@ def write_plot(results: Sequence[Result], path: Path) -> None:
     panels = [
         ("is it current?", "status", n),
         ("the same, as a new process", "process", n),
-        (f"upgrade, 1 of {n} pending", "upgrade", n),
-        (f"a new database, {n} revisions", "create", n),
+        ("upgrade, 1 pending", "upgrade", n),
+        ("a new database", "create", n),
     ]
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 1.7), layout="constrained")
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 1.7), layout="constrained", sharey=True)
     for axis, (title, case, revisions) in zip(axes, panels, strict=True):
         values = {who: found.get(Series(case, revisions, who), SOURCE) for who in _COLOURS}
         _draw(axis, title, {who: value.median * _MS for who, value in values.items() if value is not None})
+    axes[0].invert_yaxis()
+    figure.supxlabel(f"a history of {n} revisions; logarithmic scale", fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
     sys.stdout.write(f"plot: {path}\n")
 
@@ -253,7 +255,6 @@ def _draw(axis: Axes, title: str, medians: dict[str, float]) -> None:
     axis.set_xscale("log")
     axis.set_xlim(min(medians.values()) / 3, max(medians.values()) * 12)
     axis.bar_label(bars, [_as_time(value) for value in medians.values()], padding=3)
-    axis.invert_yaxis()
     axis.xaxis.set_visible(False)
     axis.spines[["top", "right", "bottom"]].set_visible(False)
 
