@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cx_Freeze import Executable, Freezer
+
 from freezekit.build.cx_freeze import build_exe_options
 
 

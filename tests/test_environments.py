@@ -508,7 +508,9 @@ def test_an_env_py_that_swallows_errors_does_not_hide_a_failed_revision(
 
 PRIVATE_WAYS = {
     "an engine with a creator": """
-        with create_engine("sqlite://", creator=lambda: sqlite3.connect(url[10:], timeout=0)).connect() as connection:
+        def creator():
+            return sqlite3.connect(url[10:], timeout=0)
+        with create_engine("sqlite://", creator=creator, poolclass=pool.NullPool).connect() as connection:
             run(connection)
     """,
     "a connection of sqlite3": """
@@ -522,7 +524,7 @@ PRIVATE_WAYS = {
     "a thread": """
         from concurrent.futures import ThreadPoolExecutor
         def work():
-            with create_engine(url, connect_args={"timeout": 0}).connect() as connection:
+            with create_engine(url, poolclass=pool.NullPool, connect_args={"timeout": 0}).connect() as connection:
                 run(connection)
         with ThreadPoolExecutor() as executor:
             executor.submit(work).result()
