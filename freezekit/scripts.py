@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 # A file without `revision` may carry it in its name: alembic/script/base.py, `_legacy_rev`.
 _LEGACY_NAME = re.compile(r"([a-f0-9]+)\.py$")
-_ATTRIBUTES = ("revision", "down_revision", "branch_labels", "depends_on")
+_ATTRIBUTES = ("revision", "down_revision", "depends_on", "branch_labels")
+# They have a meaning in targets: alembic/script/revision.py, `_revision_illegal_chars`.
+_FORBIDDEN_IN_IDS = frozenset("@-+")
 _ASYNC_NAMES = {"async_engine_from_config", "create_async_engine", "AsyncEngine"}
 
 
@@ -123,7 +125,7 @@ def _read_revision(tree: Tree, name: str, content: bytes, issues: list[str]) -> 
     if any(attributes.get(attribute) is UNKNOWN for attribute in (*_ATTRIBUTES, "*")):
         try:
             attributes = _executed(where, content)
-        except Exception as error:  # noqa: BLE001 - whatever a script raises, it is named and the tree refused
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a script raises, it is named and the tree refused
             issues.append(f"{where}: its revision attributes are no literals, and running it failed: {error!r}")
             return None
     legacy = _LEGACY_NAME.match(posixpath.basename(name))
@@ -134,11 +136,18 @@ def _read_revision(tree: Tree, name: str, content: bytes, issues: list[str]) -> 
     if "down_revision" not in attributes:
         issues.append(f"{where}: it has no 'down_revision' (None for the first revision)")
         return None
+    try:
+        parents, dependencies, labels = (_ids(attributes.get(name)) for name in _ATTRIBUTES[1:])
+    except TypeError as error:
+        issues.append(f"{where}: one of its attributes is neither text nor several texts nor None ({error})")
+        return None
+    if forbidden := sorted(set(revision) & _FORBIDDEN_IN_IDS):
+        issues.append(f"{where}: its id {revision!r} must not hold {', '.join(map(repr, forbidden))}")
     return Revision(
         revision=revision,
-        down_revision=_ids(attributes["down_revision"]),
-        depends_on=_ids(attributes.get("depends_on")),
-        branch_labels=_ids(attributes.get("branch_labels")),
+        down_revision=parents,
+        depends_on=dependencies,
+        branch_labels=labels,
         file=name,
         sha256=digest(content),
         doc=(ast.get_docstring(module) or "").strip().partition("\n")[0],
@@ -179,7 +188,10 @@ def _in_order(revisions: Sequence[Revision], issues: list[str], where: str) -> l
         if one.revision in by_id:
             issues.append(f"revision {one.revision!r} is in two files: {by_id[one.revision].file} and {one.file}")
         by_id.setdefault(one.revision, one)
+    named: dict[str, Revision] = dict(by_id)
     for one in revisions:
+        taken = [label for label in one.branch_labels if named.setdefault(label, one) is not one]
+        issues.extend(f"{one.file}: its branch label {name!r} is taken by {named[name].file}" for name in taken)
         issues.extend(
             f"{one.file}: it follows revision {parent!r}, which is in no file"
             for parent in (*one.down_revision, *one.depends_on)
@@ -238,6 +250,10 @@ def _read_environment(tree: Tree, content: bytes, options: Mapping[str, str], is
     }
     table = DEFAULT_VERSION_TABLE if not tables else tables.pop() if len(tables) == 1 else None
     texts = [node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    if ("configure", None) in [(called, keyword.arg) for called, keyword in keywords]:
+        # What is passed on as `**options` may hold it.
+        named = [called for called, keyword in keywords if keyword.arg == "version_table"]
+        table = None if "version_table" in texts or set(named) - {"configure"} else table
     names_driver = any("+aiosqlite" in text for text in texts)
     return _Environment(table, is_async=bool(names & _ASYNC_NAMES), names_driver=names_driver)
 

@@ -68,7 +68,7 @@ class Namespace:
                     self.values[alias.asname or alias.name.partition(".")[0]] = UNKNOWN
             case _:
                 for inner in ast.walk(node):
-                    if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                    if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
                         self.values[inner.id] = UNKNOWN
 
     def _set(self, name: str, value: ast.expr) -> None:
