@@ -518,6 +518,7 @@ ENDINGS = {
     "nothing": "",
     "bind.commit()": "op.get_bind().commit()",
     "COMMIT": "op.execute('COMMIT')",
+    "COMMIT after a row": "op.execute(\"INSERT INTO book VALUES (8, 'x')\"); op.execute('COMMIT')",
     "COMMIT and BEGIN": "op.execute('commit; '); op.execute(' BEGIN')",
     "END TRANSACTION": "op.execute('-- now\\nEND TRANSACTION')",
     "ROLLBACK": "op.execute('ROLLBACK')",
@@ -573,6 +574,7 @@ def test_a_failed_upgrade_leaves_the_file_as_it_was(
 HARMLESS = [
     "nothing",
     "bind.commit()",
+    "COMMIT after a row",
     "driver commit",
     "driver connection",
     "executescript",
