@@ -94,7 +94,10 @@ def _section(parser: configparser.ConfigParser, name: str, path: str, *, declare
         if key not in _LOCATION_KEYS and key != "here" and "%(here)s" not in raw[key] and not is_secret(key, value)
     }
     separator = _separator(values, path, "path_separator")
-    version_separator = separator or _separator(values, path, "version_path_separator")
+    version_separator = separator
+    if separator is None and values.get("version_locations"):
+        # Only then, as Alembic does: the stock ini of Alembic 1.7 to 1.15 has a comment in the value.
+        version_separator = _separator(values, path, "version_path_separator")
     return AlembicSection(
         name=name,
         where=path,

@@ -327,3 +327,14 @@ def test_what_ships_of_an_ini_has_no_urls_no_passwords_and_nothing_that_needs_th
     assert without_secrets(SECRET) == (
         "# a comment stays\n[alembic]\nscript_location = app\nplain = 1\n\n[loggers]\nkeys = root\n"
     )
+
+
+def test_the_comment_in_the_stock_ini_of_older_alembic_is_no_separator(tmp_path: Path) -> None:
+    """Alembic 1.7 to 1.15 wrote one behind the value, and reads it only together with version_locations."""
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "env.py").touch()
+    (tmp_path / "alembic.ini").write_text(
+        "[alembic]\nscript_location = migrations\nversion_path_separator = os  # Use os.pathsep. Default\n"
+    )
+    (chain,) = project_chains(str(tmp_path))
+    assert chain.version_locations == ()

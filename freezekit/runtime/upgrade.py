@@ -120,6 +120,7 @@ def _upgrade_file(job: Job) -> Report:
         if job.request.backup is not None and status.state is not State.NEW:
             backup = make_backup(job.path, status.current, job.request.backup, job.manifest.by_id)
         run = _run_on_file(job, connection)
+        _check_version_table(run, job)
         reached = read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
         _check(run, job, reached)
         sqlite_upgrade.commit(connection, job.path, job.request.timeout)
@@ -239,6 +240,15 @@ def _failures_named(run: Run, job: Job) -> Iterator[None]:
         raise MigrationFailed(
             name, reason, applied=applied, failed=run.current, pending=rest, restored=restored
         ) from error
+
+
+def _check_version_table(run: Run, job: Job) -> None:
+    """Refuse a version table that the next start would not look for: the file could not be opened again."""
+    wanted = job.manifest.version_table
+    if run.planned is not None and run.version_table != wanted:
+        reason = f"env.py keeps the version in {run.version_table!r}, and {wanted!r} was expected"
+        advice = f"say version_table = {run.version_table!r} in [tool.freezekit]"
+        raise MigrationFailed(job.database.name, f"{reason}; {advice}", pending=run.planned)
 
 
 def _check(run: Run, job: Job, versions: Sequence[str]) -> None:
