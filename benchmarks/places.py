@@ -174,7 +174,7 @@ class Workbench:
         for freezer in freezers:
             self.say(f"hooks: whole builds with {freezer}")
             builds = {"floor": self._build(freezer, plain), "freezekit": self._build(freezer, chained)}
-            samples = interleaved(builds, Effort(0.0, 3))
+            samples = interleaved(builds, Effort(0.0, 2))
             self.add((freezer, "build", length), samples)
 
     def _build(self, freezer: str, project: Path) -> Callable[[], float]:
