@@ -18,17 +18,27 @@ if TYPE_CHECKING:
 
 BENCHMARKS = Path(__file__).resolve().parent
 FREEZERS = ("PyInstaller", "cx_Freeze")
+WRITTEN = "app.py"
 _NAME = "bench"
 _SUFFIX = ".exe" if os.name == "nt" else ""
 
 
-def freeze(freezer: str, project: Path, target: Path) -> float:
-    """Freeze the measured program with the chains a project configures.
+def write_program(project: Path, location: str | None = None) -> None:
+    """Write a program that uses Alembic, or Alembic through freezekit: the difference is what the hooks cost."""
+    lines = ["import logging.config", "import sqlite3", "from alembic import command"]
+    if location is not None:
+        lines += ["import freezekit", f"freezekit.locate({location!r})"]
+    (project / WRITTEN).write_text("\n".join(lines), encoding="utf-8")
+
+
+def freeze(freezer: str, project: Path, target: Path, program: Path = BENCHMARKS / "program.py") -> float:
+    """Freeze a program with the chains its project configures.
 
     Args:
         freezer: One of ``FREEZERS``.
         project: Folder of pyproject.toml and of the chains.
         target: New folder that holds the bundle, and what the freezer leaves behind.
+        program: The program; without it, the one that measures.
 
     Returns:
         How long it took, in seconds.
@@ -36,14 +46,22 @@ def freeze(freezer: str, project: Path, target: Path) -> float:
     Raises:
         SystemExit: The freezer failed; shows what it said.
     """
-    program = str(BENCHMARKS / "program.py")
     scripts = sysconfig.get_path("scripts")
     if freezer == "PyInstaller":
         folders = [f"--distpath={target / 'dist'}", f"--workpath={target / 'work'}", f"--specpath={project}"]
-        command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--clean", f"--name={_NAME}", *folders, program]
+        command = [
+            sys.executable,
+            "-m",
+            "PyInstaller",
+            "--noconfirm",
+            "--clean",
+            f"--name={_NAME}",
+            *folders,
+            str(program),
+        ]
     else:
         options = ["--silent", f"--target-name={_NAME}", f"--target-dir={target / 'dist' / _NAME}"]
-        command = [os.path.join(scripts, "cxfreeze"), "--script", program, *options]
+        command = [os.path.join(scripts, "cxfreeze"), "--script", str(program), *options]
     path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
     # From a folder of its own PyInstaller keeps no state of other builds.
     environment = {**os.environ, "PATH": path, "PYINSTALLER_CONFIG_DIR": str(target / "state")}

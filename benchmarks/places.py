@@ -167,7 +167,8 @@ class Workbench:
         write_chain(chained, package(length), length)
         write_configuration(chained, [package(length)], snapshot=False)
         plain.mkdir()
-        write_configuration(plain, [])
+        bundles.write_program(plain)
+        bundles.write_program(chained, f"{package(length)}:migrations")
         self.say(f"hooks: by themselves, {length} revisions")
         work = bundles.direct_seconds(chained, f"{package(length)}:migrations", self.plan.folder)
         self.add((SOURCE, "hook", length), interleaved({"freezekit": work}, self.plan.effort(15.0)))
@@ -182,7 +183,7 @@ class Workbench:
 
         def build() -> float:
             shutil.rmtree(target, ignore_errors=True)
-            return bundles.freeze(freezer, project, target)
+            return bundles.freeze(freezer, project, target, project / bundles.WRITTEN)
 
         return build
 

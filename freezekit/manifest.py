@@ -88,6 +88,8 @@ class Manifest:
         ini: Path of the shipped alembic.ini relative to the folder of ``env.py``, or None.
         application_id: SQLite's mark of whose file it is, or None.
         foreign_keys: ``"auto"``, ``"on"`` or ``"off"``.
+        outside_transaction: Ids of the revisions that are seen to run what no transaction may hold (``VACUUM``); an
+            SQLite file is upgraded through a private copy by them.
         fingerprints: Digest of the schema after each revision, by the ids the version table then holds, joined by "+".
         snapshot: Path of the shipped empty database relative to the folder of ``env.py``, or None.
         snapshot_sha256: Its sha256.
@@ -107,6 +109,7 @@ class Manifest:
     ini: str | None = None
     application_id: int | None = None
     foreign_keys: str = "auto"
+    outside_transaction: tuple[str, ...] = ()
     fingerprints: Mapping[str, str] = {}
     snapshot: str | None = None
     snapshot_sha256: str | None = None
@@ -136,8 +139,8 @@ class Manifest:
             if written != FORMAT:
                 raise UnreadableBundle(where, f"its format is {written!r}, this freezekit reads format {FORMAT}")
             data["revisions"] = tuple(_revision(row) for row in data["revisions"])
-            for name in ("heads", "version_locations"):
-                data[name] = tuple(data[name])
+            for name in ("heads", "version_locations", "outside_transaction"):
+                data[name] = tuple(data.get(name, ()))
             return cls(**data)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnreadableBundle(where, f"it is no manifest of freezekit ({error})") from error

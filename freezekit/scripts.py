@@ -29,6 +29,7 @@ _LEGACY_NAME = re.compile(r"([a-f0-9]+)\.py$")
 _ATTRIBUTES = ("revision", "down_revision", "depends_on", "branch_labels")
 # They have a meaning in targets: alembic/script/revision.py, `_revision_illegal_chars`.
 _FORBIDDEN_IN_IDS = frozenset("@-+")
+_VACUUM = re.compile(r"\s*VACUUM\b", re.IGNORECASE)
 _ASYNC_NAMES = {"async_engine_from_config", "create_async_engine", "AsyncEngine"}
 
 
@@ -68,6 +69,7 @@ def read_manifest(tree: Tree, chain: Chain) -> Manifest:
         ini=_relative_ini(tree, chain),
         application_id=chain.application_id,
         foreign_keys=chain.foreign_keys,
+        outside_transaction=tuple(one.revision for one in revisions if _runs_vacuum(contents[one.file])),
     )
 
 
@@ -151,6 +153,20 @@ def _read_revision(tree: Tree, name: str, content: bytes, issues: list[str]) -> 
         file=name,
         sha256=digest(content),
         doc=(ast.get_docstring(module) or "").strip().partition("\n")[0],
+    )
+
+
+def _runs_vacuum(content: bytes) -> bool:
+    """Return whether a revision's source holds a ``VACUUM`` as SQL; what its downgrade does is left aside."""
+    if b"vacuum" not in content.lower():
+        return False
+    statements = [node for node in ast.parse(content).body if getattr(node, "name", "") != "downgrade"]
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    return any(
+        isinstance(node, ast.Constant) and isinstance(node.value, str) and _VACUUM.match(node.value)
+        for node in nodes
+        if node not in docstrings
     )
 
 

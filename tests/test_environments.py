@@ -857,7 +857,8 @@ def test_engines_of_other_threads_are_left_alone(project: Project, tmp_path: Pat
         thread.join()
 
     project.located().upgrade(tmp_path / "new.db", on_progress=ask)
-    assert seen == [str(other)] * 4
+    assert len(seen) >= 4
+    assert set(seen) == {str(other)}
 
 
 def test_no_listener_stays_behind(project: Project, tmp_path: Path) -> None:

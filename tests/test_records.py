@@ -22,7 +22,7 @@ def test_a_record_is_a_dataclass_for_who_asks() -> None:
     """``fields``, ``asdict`` and ``replace`` work, with defaults, names and order."""
     assert dataclasses.is_dataclass(Status)
     names = [field.name for field in dataclasses.fields(STATUS)]
-    assert names == ["state", "current", "heads", "pending", "reason", "tables"]
+    assert names == ["state", "current", "heads", "pending", "reason", "tables", "leftovers"]
     assert dataclasses.asdict(STATUS)["pending"] == ("two",)
     assert dataclasses.replace(STATUS, state=State.CURRENT).state is State.CURRENT
     assert dataclasses.fields(Backup)[0].default == 1

@@ -220,11 +220,15 @@ def test_a_cancelled_upgrade_changes_nothing(migrations: Migrations, document: P
 
 
 def test_progress_names_each_revision_and_ends_at_one(migrations: Migrations, document: Path) -> None:
-    seen = []
+    """Each revision is announced before it runs, and only what is permanent is called done."""
+    seen: list[Progress] = []
     report = migrations.upgrade(document, on_progress=seen.append)
-    assert [one.revision for one in seen] == [*report.applied, None]
-    assert (seen[0].fraction, seen[-1].fraction) == (0.0, 1.0)
-    assert seen[0].doc
+    assert tuple(dict.fromkeys(one.revision for one in seen if one.revision)) == report.applied
+    assert all(one.doc for one in seen if one.revision)
+    assert list(dict.fromkeys(one.phase for one in seen)) == ["backup", "migrate", "check", "commit", "done"]
+    fractions = [one.fraction for one in seen]
+    assert fractions == sorted(fractions)
+    assert (seen[0].fraction, seen[-1].fraction, seen[-1].index) == (0.0, 1.0, len(report.applied))
 
 
 def test_a_plan_is_what_then_happens(migrations: Migrations, document: Path) -> None:
@@ -376,7 +380,8 @@ def test_a_link_is_upgraded_where_it_leads(migrations: Migrations, document: Pat
 
 
 def test_nobody_but_the_upgrade_ends_its_transaction(tmp_path: Path) -> None:
-    """COMMIT, BEGIN, executescript and isolation_level change nothing before the end; VACUUM and ATTACH are refused."""
+    """COMMIT, BEGIN, executescript and isolation_level change nothing before the end; VACUUM and ATTACH do not run."""
+    from freezekit.runtime.guard import NeedsCopy
     from freezekit.runtime.sqlite_upgrade import write_locked
 
     path = tmp_path / "guarded.db"
@@ -395,9 +400,10 @@ def test_nobody_but_the_upgrade_ends_its_transaction(tmp_path: Path) -> None:
             guarded.execute("INSERT INTO b VALUES (1)")
         guarded.close()
         guarded.execute("PRAGMA journal_mode = WAL")
-        for refused in ("VACUUM", "ATTACH DATABASE ':memory:' AS other"):
-            with pytest.raises(sqlite3.OperationalError, match="one transaction"):
-                guarded.execute(refused)
+        with pytest.raises(NeedsCopy):
+            guarded.execute("VACUUM")
+        with pytest.raises(sqlite3.OperationalError, match="one change to one file"):
+            guarded.execute("ATTACH DATABASE ':memory:' AS other")
         with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
             sqlite3.Cursor.execute(sqlite3.Connection.cursor(guarded), "COMMIT")
     with closing(sqlite3.connect(path)) as connection:

@@ -67,9 +67,9 @@ def make_snapshot(chain: Chain, roots: Iterable[str]) -> Snapshot | None:
     job = {"folder": chain.folder, "section": chain.section, "path": [*chain.prepend_sys_path, *roots]}
     with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
         first, second = (os.path.join(folder, name, "database") for name in ("first", "second"))
-        started = time.time()
         found = _replayed(job, first, _SURROUNDINGS[0])
-        time.sleep(max(0.0, int(started) + 1 - time.time()))
+        ended = time.time()
+        time.sleep(int(ended) + 1 - ended)  # so that no second belongs to both runs
         again = found and _replayed(job, second, _SURROUNDINGS[1])
         if not found or not again:
             return None

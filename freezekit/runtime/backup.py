@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from freezekit.errors import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from freezekit.runtime.reports import Backup
 
@@ -19,7 +19,15 @@ _SUFFIX = ".bak"
 _PAGES_A_STEP = 2_000
 
 
-def make_backup(path: str, current: Sequence[str], backup: Backup, revisions: Container[str]) -> str:
+def make_backup(  # noqa: PLR0913 - facts about one copy
+    path: str,
+    current: Sequence[str],
+    backup: Backup,
+    revisions: Container[str],
+    *,
+    source: sqlite3.Connection | None = None,
+    on_step: Callable[[float], object] | None = None,
+) -> str:
     """Copy a database while its write lock is held; the copy is complete and on disk when this returns.
 
     The name carries the revision the database is at, so that a program that fails at every start makes one copy, not
@@ -30,6 +38,8 @@ def make_backup(path: str, current: Sequence[str], backup: Backup, revisions: Co
         current: Its revisions.
         backup: Where to and how many.
         revisions: Every revision of the scripts: only files named after one of them count as older backups.
+        source: The connection to copy from, where nobody else can read the file.
+        on_step: Called with the share that was copied.
 
     Returns:
         Path of the copy.
@@ -43,7 +53,7 @@ def make_backup(path: str, current: Sequence[str], backup: Backup, revisions: Co
     part = f"{target}.part"
     try:
         os.makedirs(folder or ".", exist_ok=True)
-        _copy_database(path, part)
+        _copy_database(path, part, source, on_step)
         os.replace(part, target)
         _sync(folder or ".")
     except (sqlite3.Error, OSError) as error:
@@ -58,12 +68,20 @@ def _safe(revision: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "+._-" else "_" for letter in revision)
 
 
-def _copy_database(path: str, target: str) -> None:
+def _copy_database(
+    path: str, target: str, source: sqlite3.Connection | None, on_step: Callable[[float], object] | None
+) -> None:
     """Copy through SQLite, which knows what of the journal belongs to the database, and read the copy once."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(target)
-    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy, pages=_PAGES_A_STEP)
+
+    def step(_status: int, remaining: int, total: int) -> None:
+        if on_step is not None and total:
+            on_step(1 - remaining / total)
+
+    own = contextlib.nullcontext(source) if source is not None else contextlib.closing(sqlite3.connect(path))
+    with own as opened, contextlib.closing(sqlite3.connect(target)) as copy:
+        opened.backup(copy, pages=_PAGES_A_STEP, progress=step)
         (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")

@@ -167,6 +167,8 @@ class Migrations:
         backup: Backup | None = _ONE_BACKUP,
         timeout: float = 30.0,
         x_arguments: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        rehearse: bool = False,
     ) -> Report:
         """Upgrade a database, or create it; does nothing at all when nothing is pending.
 
@@ -188,6 +190,7 @@ class Migrations:
             timeout: How long to wait for another program that uses the database, in seconds.
             x_arguments: What env.py gets from ``context.get_x_argument``, such as ``{"dbPath": "..."}``; a value may
                 be a list.
+            rehearse: Do everything to a private copy of an SQLite file, and leave the file alone.
 
         Returns:
             What was applied; ``applied`` is empty when there was nothing to do.
@@ -211,13 +214,16 @@ class Migrations:
         started = time.monotonic()
         database = database_of(db)
         if database.path is not None:
+            from freezekit.runtime.sqlite_file import has_leftover_copy
+
             status = self._usable_status(database)
-            if revision == ALL_HEADS and status.state is State.CURRENT:
+            if revision == ALL_HEADS and status.state is State.CURRENT and not has_leftover_copy(database.path):
                 return Report((), None, status.state, time.monotonic() - started, status.current)
         from freezekit.runtime.upgrade import Job, Request, upgrade
+        from freezekit.runtime.upgrade import rehearse as rehearsed
 
         request = Request(revision, on_progress, cancel, backup, timeout, x_arguments)
-        return upgrade(Job(self.scripts, database, request))
+        return (rehearsed if rehearse else upgrade)(Job(self.scripts, database, request))
 
     def alembic_config(
         self, db: DatabaseLike | None = None, *, x_arguments: Mapping[str, str | Sequence[str]] | None = None

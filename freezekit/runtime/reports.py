@@ -42,6 +42,8 @@ class Status:
         pending: Ids of the revisions it lacks, parents first.
         reason: For FOREIGN, why; otherwise empty.
         tables: For UNVERSIONED, the tables found; otherwise empty.
+        leftovers: Tables that plain Alembic left half-made in an SQLite file when it was stopped; such a database is
+            not upgraded any further.
     """
 
     state: State
@@ -50,6 +52,7 @@ class Status:
     pending: tuple[str, ...]
     reason: str = ""
     tables: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
 
 
 @record
@@ -80,7 +83,10 @@ class Report:
         backup: The copy of the database as it was before, or None when none was made.
         state_before: What the database was before.
         seconds: How long the whole call took.
-        heads: The revisions the database is at now.
+        heads: The revisions the database is at now; of a rehearsal, those it would be at.
+        dangling: How many rows of an SQLite file refer to a row that is not there since this upgrade.
+        rehearsed: Whether all this happened to a private copy, and the database was left alone.
+        fits: Of a rehearsal, whether there is room for the backup and the journal of the real upgrade; otherwise None.
     """
 
     applied: tuple[str, ...]
@@ -88,28 +94,30 @@ class Report:
     state_before: State
     seconds: float
     heads: tuple[str, ...]
+    dangling: int = 0
+    rehearsed: bool = False
+    fits: bool | None = None
 
 
 @record
 class Progress:
-    """How far an upgrade is; given to ``on_progress`` before each revision and once at the end.
+    """How far an upgrade is; given to ``on_progress`` before and while each revision runs, and once at the end.
 
     Attributes:
-        revision: Id of the revision that is about to run; None at the end.
+        revision: Id of the revision that is about to run or running; None before the first and after the last.
         index: How many revisions are done.
         total: How many will run.
         doc: First line of the revision's docstring.
+        phase: ``"backup"``, ``"migrate"``, ``"check"``, ``"commit"``, and ``"done"`` once it is permanent.
+        fraction: Share of the whole that is done, 0.0 to 1.0; an estimate, as nobody knows how long a revision takes.
     """
 
     revision: str | None
     index: int
     total: int
     doc: str
-
-    @property
-    def fraction(self) -> float:
-        """Share of the revisions that are done, 0.0 to 1.0."""
-        return self.index / self.total if self.total else 1.0
+    phase: str = "migrate"
+    fraction: float = 0.0
 
 
 @record

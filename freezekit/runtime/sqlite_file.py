@@ -26,6 +26,10 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _WAL_VERSION = 2
 _LOOK_SECONDS = 5.0
+COPY_SUFFIX = ".freezekit-upgrading"
+"""Ends the name of the private copy of an upgrade that cannot run in place."""
+# alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
+_LEFTOVERS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '_alembic_tmp_*'"
 
 
 @record
@@ -37,12 +41,14 @@ class Contents:
         tables: Names of all tables and views, where there is no version table; otherwise empty.
         application_id: SQLite's mark of whose file it is; 0 when unset or not SQLite.
         has_other_chain: Another version table is there: the database is shared with another Alembic history.
+        leftovers: Tables that plain Alembic left when it was stopped while it rebuilt others.
     """
 
     versions: tuple[str, ...] | None
     tables: tuple[str, ...]
     application_id: int = 0
     has_other_chain: bool = False
+    leftovers: tuple[str, ...] = ()
 
 
 def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Contents | None:
@@ -85,7 +91,8 @@ def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Content
             raise
         shared = any(_is_version_table(connection, name) for name in tables)
         return Contents(None, tables, application_id, has_other_chain=shared)
-    return Contents(tuple(sorted(str(row[0]) for row in rows)), (), application_id)
+    leftovers = tuple(row[0] for row in connection.execute(_LEFTOVERS))
+    return Contents(tuple(sorted(str(row[0]) for row in rows)), (), application_id, leftovers=leftovers)
 
 
 def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -96,6 +103,11 @@ def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
 def _is_version_table(connection: sqlite3.Connection, name: str) -> bool:
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
     return columns == ["version_num"]
+
+
+def has_leftover_copy(path: str) -> bool:
+    """Return whether an upgrade that was killed has left its private copy behind."""
+    return os.path.exists(path + COPY_SUFFIX)
 
 
 def quoted(name: str) -> str:
@@ -121,13 +133,20 @@ def _size_of_file(path: str) -> int:
 
 
 @contextlib.contextmanager
-def opened(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
-    """Open a file for reading in the way that leaves it and its folder alone."""
+def opened(path: str, timeout: float, *, is_long: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open a file for reading in the way that leaves it and its folder alone.
+
+    Args:
+        path: The file.
+        timeout: How long SQLite waits for a program that is just writing, in seconds.
+        is_long: Whether reading takes so long that a writer must not be overlooked, even if an index of the write-ahead
+            log appears beside the file meanwhile.
+    """
     if _is_open_here(path):
         how = "mode=ro"
     elif (leftover := _leftover(path, _header(path))) is None:
         # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.
-        how = "mode=ro&immutable=1"
+        how = "mode=rw" if is_long and os.access(os.path.dirname(path), os.W_OK) else "mode=ro&immutable=1"
     elif leftover:
         with _private_copy(path) as copy, contextlib.closing(sqlite3.connect(copy)) as connection:
             yield connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freezekit.errors import DatabaseAhead, DatabaseUnversioned, ForeignDatabase
+from freezekit.errors import DatabaseAhead, DatabaseUnversioned, ForeignDatabase, MigrationFailed
 from freezekit.manifest import DEFAULT_VERSION_TABLE
 from freezekit.runtime.reports import State, Status
 
@@ -31,7 +31,8 @@ def status_of(contents: Contents | None, manifest: Manifest) -> Status:
     if manifest.unknown(contents.versions):
         return Status(State.AHEAD, contents.versions, manifest.heads, ())
     pending = manifest.pending(contents.versions)
-    return Status(State.BEHIND if pending else State.CURRENT, contents.versions, manifest.heads, pending)
+    state = State.BEHIND if pending else State.CURRENT
+    return Status(state, contents.versions, manifest.heads, pending, leftovers=contents.leftovers)
 
 
 def _without_version(contents: Contents, manifest: Manifest) -> Status:
@@ -51,6 +52,7 @@ def refuse_unusable(status: Status, database: str) -> None:
         DatabaseAhead: It was written by a newer program.
         DatabaseUnversioned: It has tables but no version.
         ForeignDatabase: It is another application's.
+        MigrationFailed: Plain Alembic was stopped in the middle of an upgrade of it.
     """
     if status.state is State.AHEAD:
         raise DatabaseAhead(database, status.current, status.heads)
@@ -58,3 +60,8 @@ def refuse_unusable(status: Status, database: str) -> None:
         raise DatabaseUnversioned(database, status.tables)
     if status.state is State.FOREIGN:
         raise ForeignDatabase(database, status.reason)
+    if status.leftovers and status.pending:
+        tables = ", ".join(status.leftovers)
+        reason = f"plain Alembic was stopped while it upgraded this database and left {tables} behind"
+        advice = "restore a backup from before that, or let the developers of this program repair it"
+        raise MigrationFailed(database, f"{reason}; {advice}", pending=status.pending)

@@ -7,6 +7,7 @@ database is reached through SQLAlchemy; env.py then runs its own transactions on
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from freezekit.errors import (
     EnvironmentIgnoredDatabase,
     FreezekitError,
     MigrationFailed,
+    NotADatabase,
     UpgradeCancelled,
     UsageError,
 )
@@ -26,20 +28,24 @@ from freezekit.runtime.backup import make_backup
 from freezekit.runtime.borrowed import SqlalchemyTarget, begun, sqlalchemy_contents
 from freezekit.runtime.database import Database
 from freezekit.runtime.environment import ManifestScripts, Run, Target, build_config, run_env, running
+from freezekit.runtime.guard import NeedsCopy
 from freezekit.runtime.host import undisturbed
-from freezekit.runtime.reports import Progress, Report, State, Status
+from freezekit.runtime.integrity import damage, dangling_references, new_dangling
+from freezekit.runtime.pulse import Pulse
+from freezekit.runtime.reports import Report, State, Status
 from freezekit.runtime.sqlite_file import read_contents
 from freezekit.runtime.status import refuse_unusable, status_of
 
 if TYPE_CHECKING:
     import threading
+    from collections import Counter
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from freezekit.manifest import Manifest
-    from freezekit.runtime.reports import Backup
-    from freezekit.runtime.sqlite_upgrade import GuardedConnection
+    from freezekit.runtime.guard import GuardedConnection
+    from freezekit.runtime.reports import Backup, Progress
     from freezekit.tree import FolderTree
 
 
@@ -92,6 +98,11 @@ class Job:
         """The SQLite file; only for a database that is one."""
         return self.database.path or ""
 
+    @property
+    def enforces_references(self) -> bool:
+        """Whether the project wants its revisions to run with enforced foreign keys."""
+        return self.manifest.foreign_keys == "on"
+
     def planned(self, status: Status) -> tuple[str, ...]:
         """Return the ids of the revisions that would run, in order.
 
@@ -110,27 +121,138 @@ def upgrade(job: Job) -> Report:
     return replace(report, seconds=time.monotonic() - started)
 
 
-def _upgrade_file(job: Job) -> Report:
-    with sqlite_upgrade.write_locked(job.path, job.request.timeout, cancelled=job.request.cancelled) as connection:
+def rehearse(job: Job) -> Report:
+    """Upgrade a private copy of an SQLite file and report; see :meth:`freezekit.Migrations.upgrade`."""
+    started = time.monotonic()
+    pulse = Pulse(job.database.name, job.manifest, job.request)
+    with running, _sqlite_errors_named(job, pulse), sqlite_upgrade.scratch_copy(job.path, _backup_step(pulse)) as copy:
+        scratch = replace(job, database=replace(job.database, path=copy), request=replace(job.request, backup=None))
+        report = _upgrade_file(scratch, pulse)
+    return replace(report, seconds=time.monotonic() - started, rehearsed=True)
+
+
+def _upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
+    pulse = pulse or Pulse(job.database.name, job.manifest, job.request)
+    with _sqlite_errors_named(job, pulse):
+        try:
+            report, journal_mode = _upgrade_in_place(job, pulse)
+        except NeedsCopy:
+            report, journal_mode = _upgrade_by_copy(job, pulse)
+    if journal_mode is not None:
+        sqlite_upgrade.set_journal_mode(job.path, journal_mode)
+    if report.applied:
+        pulse.phase("done")
+    return report
+
+
+def _upgrade_in_place(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
+    """Run everything as one transaction on the file itself."""
+    request = job.request
+    with sqlite_upgrade.write_locked(
+        job.path, request.timeout, cancelled=pulse.beat, references=job.enforces_references
+    ) as connection:
+        sqlite_upgrade.sweep(job.path)
         status = _usable_status(job, connection)
-        if not job.planned(status):
-            return Report((), None, status.state, 0.0, status.current)
-        connection.claim(job.manifest.application_id)
-        backup = None
-        if job.request.backup is not None and status.state is not State.NEW:
-            backup = make_backup(job.path, status.current, job.request.backup, job.manifest.by_id)
-        run = _run_on_file(job, connection)
-        _check_version_table(run, job)
-        reached = read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
-        _check(run, job, reached)
-        sqlite_upgrade.commit(connection, job.path, job.request.timeout)
-    return Report(run.applied, backup, status.state, 0.0, reached)
+        planned = job.planned(status)
+        if not planned:
+            return Report((), None, status.state, 0.0, status.current), None
+        if set(job.manifest.outside_transaction) & set(planned) or sqlite_upgrade.is_too_large_to_wait(connection):
+            raise NeedsCopy
+        before = _refuse_damaged(job, connection)
+        backup = _back_up(job, status, pulse, len(planned))
+        report = _migrate(job, connection, pulse, before)
+        pulse.phase("commit")
+        sqlite_upgrade.commit(connection, job.path, request.timeout, cancelled=pulse.beat)
+    return replace(report, backup=backup, state_before=status.state), connection.journal_mode
 
 
-def _usable_status(job: Job, connection: GuardedConnection) -> Status:
+def _upgrade_by_copy(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
+    """Run everything on a private copy, and write the result over the file as one transaction."""
+    path, request = job.path, job.request
+    with sqlite_upgrade.exclusively_locked(path, request.timeout, cancelled=pulse.beat) as original:
+        status = _usable_status(job, original)
+        planned = job.planned(status)
+        if not planned:
+            return Report((), None, status.state, 0.0, status.current), None
+        before = _refuse_damaged(job, original)
+        backup = _back_up(job, status, pulse, len(planned), original)
+        with sqlite_upgrade.working_copy(original, path, _backup_step(pulse)) as copy:
+            with sqlite_upgrade.write_locked(
+                copy, 0.0, cancelled=pulse.beat, is_private=True, references=job.enforces_references
+            ) as connection:
+                report = _migrate(job, connection, pulse, before)
+                sqlite_upgrade.commit(connection, path, 0.0)
+            sqlite_upgrade.write_back(copy, original, path, lambda share: pulse.phase("commit", share))
+    return replace(report, backup=backup, state_before=status.state), connection.journal_mode
+
+
+def _usable_status(job: Job, connection: sqlite3.Connection) -> Status:
     status = status_of(read_contents(connection, job.manifest), job.manifest)
     refuse_unusable(status, job.database.name)
     return status
+
+
+def _refuse_damaged(job: Job, connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
+    """Refuse a file whose structure is broken; return which of its references dangle already."""
+    if (found := damage(connection)) is not None:
+        raise NotADatabase(job.database.name, f"it is damaged ({found})")
+    return dangling_references(connection)
+
+
+def _back_up(
+    job: Job, status: Status, pulse: Pulse, total: int, source: sqlite3.Connection | None = None
+) -> str | None:
+    pulse.plan(total)
+    if job.request.backup is None or status.state is State.NEW:
+        return None
+    pulse.phase("backup")
+    return make_backup(
+        job.path,
+        status.current,
+        job.request.backup,
+        job.manifest.by_id,
+        source=source,
+        on_step=_backup_step(pulse),
+    )
+
+
+def _backup_step(pulse: Pulse) -> Callable[[float], object]:
+    return lambda share: pulse.phase("backup", share)
+
+
+def _migrate(job: Job, connection: GuardedConnection, pulse: Pulse, before: Counter[tuple[str, str]]) -> Report:
+    """Run env.py, and refuse a result that is not what was asked for."""
+    connection.claim(job.manifest.application_id)
+    run = _run_on_file(job, connection, _new_run(job, pulse))
+    _check_version_table(run, job)
+    reached = read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
+    _check(run, job, reached)
+    pulse.phase("check")
+    dangling = new_dangling(before, dangling_references(connection))
+    if dangling and connection.enforces_references and job.manifest.foreign_keys != "off":
+        reason = f"{dangling} rows refer to a row that is not there any more"
+        raise MigrationFailed(job.database.name, reason, pending=run.applied)
+    if (found := damage(connection)) is not None:
+        raise MigrationFailed(job.database.name, f"it would be damaged ({found})", pending=run.applied)
+    return Report(run.applied, None, State.BEHIND, 0.0, reached, dangling)
+
+
+@contextlib.contextmanager
+def _sqlite_errors_named(job: Job, pulse: Pulse) -> Iterator[None]:
+    """Turn what SQLite says between the steps of an upgrade into an error that names the database."""
+    name = job.database.name
+    try:
+        yield
+    except (sqlite3.Error, MigrationFailed) as error:
+        if pulse.failure is not None:
+            raise pulse.failure from error
+        if isinstance(error, MigrationFailed):
+            raise
+        if job.request.cancelled():
+            raise UpgradeCancelled(name) from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise MigrationFailed(name, str(error)) from error
+        raise NotADatabase(name, f"it is damaged ({error})") from error
 
 
 class _FileTarget(Target):
@@ -159,7 +281,7 @@ class _FileTarget(Target):
 
 
 def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None) -> Run:
-    run = run or _new_run(job)
+    run = run or _new_run(job, Pulse(job.database.name, job.manifest, job.request))
     engine = create_engine(job.database.file_url(None), creator=lambda: connection, poolclass=NullPool)
     with engine.connect() as offered:
         # Some env.py expect an engine here, which is what pytest-alembic puts there.
@@ -174,6 +296,8 @@ def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None
 
 
 def _upgrade_other(job: Job) -> Report:
+    pulse = Pulse(job.database.name, job.manifest, job.request)
+
     def usable_status(connection: Connection) -> Status:
         status = status_of(sqlalchemy_contents(connection, job.manifest), job.manifest)
         refuse_unusable(status, job.database.name)
@@ -181,7 +305,7 @@ def _upgrade_other(job: Job) -> Report:
 
     def work(connection: Connection) -> tuple[Status, Run]:
         with begun(connection):
-            status, run = usable_status(connection), _new_run(job)
+            status, run = usable_status(connection), _new_run(job, pulse)
             if job.planned(status):
                 _execute_env(job, run, SqlalchemyTarget(connection.engine.url, connection), connection)
                 _check(run, job, sqlalchemy_contents(connection, job.manifest).versions or ())
@@ -189,7 +313,7 @@ def _upgrade_other(job: Job) -> Report:
 
     if job.database.is_async:
         # An async env.py begins an event loop of its own, so it cannot run inside the one of a connection.
-        status, run = job.database.connected(usable_status), _new_run(job)
+        status, run = job.database.connected(usable_status), _new_run(job, pulse)
         if job.planned(status):
             _execute_env(job, run, SqlalchemyTarget(job.database.url), None)
     else:
@@ -198,18 +322,12 @@ def _upgrade_other(job: Job) -> Report:
         return Report((), None, status.state, 0.0, status.current)
     after = job.database.connected(lambda connection: sqlalchemy_contents(connection, job.manifest))
     _check(run, job, after.versions or ())
+    pulse.phase("done")
     return Report(run.applied, None, status.state, 0.0, after.versions or ())
 
 
-def _new_run(job: Job) -> Run:
-    def step(run: Run) -> None:
-        if job.request.cancelled():
-            raise UpgradeCancelled(job.database.name)
-        if job.request.on_progress is not None:
-            doc = job.manifest.by_id[run.current].doc if run.current else ""
-            job.request.on_progress(Progress(run.current, len(run.applied), len(run.planned or ()), doc))
-
-    return Run(job.scripts.for_alembic(), job.request.revision, step)
+def _new_run(job: Job, pulse: Pulse) -> Run:
+    return Run(job.scripts.for_alembic(), job.request.revision, pulse.step)
 
 
 def _execute_env(job: Job, run: Run, target: Target, offered: object) -> None:
@@ -270,7 +388,7 @@ def file_sql(job: Job) -> list[str]:
     statements: list[str] = []
     with running, sqlite_upgrade.scratch_copy(job.path) as copy:
         scratch = replace(job, database=replace(job.database, path=copy))
-        with sqlite_upgrade.write_locked(copy, 0.0, cancelled=job.request.cancelled) as connection:
+        with sqlite_upgrade.write_locked(copy, 0.0, is_private=True) as connection:
             if job.planned(_usable_status(scratch, connection)):
                 connection.record(statements)
                 _run_on_file(scratch, connection)
@@ -289,7 +407,7 @@ def replay(scripts: Scripts, path: str, on_state: Callable[[GuardedConnection, S
         MigrationFailed: A revision failed; no file is left.
     """
     job = Job(scripts, Database(name=path, path=path), Request("heads"))
-    with running, sqlite_upgrade.write_locked(path, 0.0, cancelled=job.request.cancelled) as connection:
+    with running, sqlite_upgrade.write_locked(path, 0.0, is_private=True) as connection:
 
         def step(run: Run) -> None:
             if run.applied:
@@ -339,7 +457,7 @@ def probed_version_table(scripts: Scripts) -> str:
         job = Job(scripts, Database(name=path, path=path), Request("heads"))
         run = Run(scripts.for_alembic(), "heads", stop)
         with (
-            sqlite_upgrade.write_locked(path, 0.0, cancelled=job.request.cancelled) as connection,
+            sqlite_upgrade.write_locked(path, 0.0, is_private=True) as connection,
             contextlib.suppress(_Probed),
         ):
             _run_on_file(job, connection, run)
