@@ -72,7 +72,7 @@ def frozen(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure freezekit beside plain Alembic; not one of the checks."""
-    _install_project(session, "test")
+    _install_project(session, "bench")
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 

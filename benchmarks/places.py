@@ -6,10 +6,11 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import bundles
+import documents
 from chains import last_statement, revision_id, write_chain, write_configuration
 from measure import Command, Effort, Summary, interleaved, summary
 
@@ -160,6 +161,28 @@ class Workbench:
         peaks = {who: one.peak_bytes for who, one in commands.items()}
         self.add((place, "memory", length), interleaved(peaks, self.plan.effort(4.0)), "bytes")
 
+    def measure_documents(self) -> None:
+        """Measure upgrades of whole documents over a history of many kinds of revisions, each in a fresh process."""
+        scripts = documents.write_scripts(self.plan.folder / "document_scripts")
+        _ship_manifest(scripts)
+        for size, bytes_ in documents.SIZES.items():
+            self.say(f"documents: {size}")
+            original = self.plan.folder / f"{size}.db"
+            documents.write_document(scripts, original, bytes_)
+            found: dict[str, dict[str, list[float]]] = {}
+
+            def once(who: str, original: Path = original, found: dict[str, dict[str, list[float]]] = found) -> float:
+                taken = documents.taken(who, scripts, original, self.plan.folder / "work")
+                for what, value in taken.items():
+                    found.setdefault(what, {}).setdefault(who, []).append(value)
+                return taken["seconds"]
+
+            whos = ("alembic", "freezekit", "freezekit, with backup")
+            interleaved({who: partial(once, who) for who in whos}, self.plan.effort(60.0))
+            for what, samples in found.items():
+                warm = {who: values[1:] for who, values in samples.items()}
+                self.add((SOURCE, f"{size} document, {what}", 0), warm, "s" if what == "seconds" else "bytes")
+
     def measure_hooks(self, freezers: Iterable[str]) -> None:
         """Measure what the hooks add to a build, by themselves and as a whole."""
         length = self.plan.lengths[-1]
@@ -186,6 +209,12 @@ class Workbench:
             return bundles.freeze(freezer, project, target, project / bundles.WRITTEN)
 
         return build
+
+
+def _ship_manifest(scripts: Path) -> None:
+    """Put the manifest beside env.py, as a build does."""
+    text = freezekit.locate(scripts).manifest.to_json()
+    (scripts / "freezekit.json").write_text(text, encoding="utf-8")
 
 
 def package(length: int) -> str:

@@ -124,7 +124,15 @@ def targets(longest: int) -> list[Target]:
         Target(
             f"memory of status, {n}: above sqlite3", *_pair("memory", longest, other="floor"), "above", 3, _MB, "MB"
         ),
+        Target("a document of 100 MB, with its backup: of Alembic", *_document("large", "seconds"), "times", 0.9),
+        Target("a document of 0.2 MB, with its backup: of Alembic", *_document("small", "seconds"), "times", 0.4),
+        Target("memory for 100 MB: above Alembic", *_document("large", "memory"), "above", 300, _MB, "MB"),
+        Target("room on disk for 100 MB: of Alembic's", *_document("large", "room"), "times", 1.5),
     ]
+
+
+def _document(size: str, what: str) -> tuple[Series, Series]:
+    return _pair(f"{size} document, {what}", 0, "freezekit, with backup")
 
 
 class _Found:

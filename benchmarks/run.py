@@ -30,6 +30,7 @@ def main() -> None:
         lengths, share, rounds = ((10, 100), 0.2, 15) if arguments.quick else ((10, 100, LONGEST), 1.0, 60)
         bench = Workbench(Plan(Path(folder), lengths, share, rounds), report.progress)
         bench.measure_source()
+        bench.measure_documents()
         for freezer in freezers:
             bench.measure_bundle(freezer)
         bench.measure_hooks(() if arguments.quick else freezers)

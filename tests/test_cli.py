@@ -160,6 +160,7 @@ def test_the_json_of_status(document: Path, capsys: pytest.CaptureFixture[str]) 
                 "pending": list(pending("1.0")),
                 "reason": "",
                 "tables": [],
+                "leftovers": [],
             }
         ],
     }
@@ -226,6 +227,9 @@ def test_the_json_of_upgrade(document: Path, tmp_path: Path, capsys: pytest.Capt
         "backup": f"{document}.0002.bak",
         "state_before": "behind",
         "heads": [expected_head],
+        "dangling": 0,
+        "rehearsed": False,
+        "fits": None,
     }
     assert content(document) == content(plain)
     assert content(Path(f"{document}.0002.bak")) == content(RELEASES[0])
@@ -241,6 +245,14 @@ def test_upgrade_tells_a_person_what_it_did_and_then_that_there_was_nothing_to_d
     assert err == ""
     assert main(["upgrade", str(document), *HERE]) == 0
     assert capsys.readouterr().out == f"{document} is at {expected_head}; there was nothing to do.\n"
+
+
+def test_a_rehearsal_says_what_would_happen(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = document.read_bytes()
+    assert main(["upgrade", "--rehearse", str(document), *HERE]) == 0
+    assert capsys.readouterr().out.startswith(f"{document} would be upgraded to {expected_head} in ")
+    assert document.read_bytes() == before
+    assert [path.name for path in document.parent.iterdir()] == [document.name]
 
 
 def test_upgrade_creates_a_database_given_by_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What an upgrade of an SQLite file does beside running revisions: what it checks, when it works on a copy, who hears."""
+"""What an upgrade of an SQLite file does beside running revisions: its checks, its copies, who hears of it."""
 
 from __future__ import annotations
 
@@ -63,6 +63,12 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 
+def rows_of(count: int) -> str:
+    """Return the body of a revision that makes a table of so many rows."""
+    numbers = f"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT {count})"
+    return f'op.execute("CREATE TABLE big AS {numbers} SELECT x, hex(randomblob(100)) FROM n")'
+
+
 def values(path: Path, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
@@ -79,7 +85,8 @@ def test_a_revision_that_cannot_run_in_a_transaction_runs_on_a_copy(
     values(old, f"PRAGMA journal_mode = {journal}")
     project.revision("d4", "c3", body)
     project.table("e5", "d4")
-    expected_file = tmp_path / "expected.db"
+    expected_file = tmp_path / "plain" / "expected.db"
+    expected_file.parent.mkdir(exist_ok=True)
     expected_file.write_bytes(old.read_bytes())
     expected = project.plain(expected_file)
     inode = old.stat().st_ino
@@ -89,14 +96,16 @@ def test_a_revision_that_cannot_run_in_a_transaction_runs_on_a_copy(
     assert values(old, "PRAGMA page_size") == values(expected_file, "PRAGMA page_size")
     assert values(old, "PRAGMA journal_mode") == [(journal,)]
     assert old.stat().st_ino == inode
-    assert files(tmp_path) == {"my old.db", "my old.db.b2.bak", "expected.db"}
+    assert files(tmp_path) == {"my old.db", "my old.db.b2.bak"}
 
 
 def test_vacuum_is_found_while_building(project: Project) -> None:
-    """What a revision shows is written down, so that no attempt is made in place; its words and downgrade do not count."""
+    """What a revision shows is written down, so that no attempt is made in place; words and downgrades do not count."""
     project.revision("d4", "c3", VACUUMS["plain"])
     path = project.revision("e5", "d4", '"""Vacuum the house."""')
-    path.write_text(path.read_text().replace("def downgrade():\n    pass", "def downgrade():\n    op.execute('VACUUM')"))
+    path.write_text(
+        path.read_text().replace("def downgrade():\n    pass", "def downgrade():\n    op.execute('VACUUM')")
+    )
     assert project.located().manifest.outside_transaction == ("d4",)
 
 
@@ -164,8 +173,7 @@ def test_a_copy_left_by_a_kill_is_removed_by_the_next_start(project: Project, ol
 
 def test_what_an_upgrade_changes_waits_in_memory(project: Project, old: Path) -> None:
     """Not a byte of the file itself changes before the commit, so it may be copied alone at any time until then."""
-    body = "op.execute(\"CREATE TABLE big AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 40000)"
-    project.revision("d4", "c3", body + ' SELECT x, hex(randomblob(100)) FROM n")')
+    project.revision("d4", "c3", rows_of(40000))
     before, seen = old.read_bytes(), set()
 
     def watch(now: Progress) -> None:
@@ -183,7 +191,7 @@ ORPHAN = "op.execute('DELETE FROM book WHERE id = 1')"
 @pytest.mark.parametrize("policy", ["auto", "on", "off"])
 @pytest.mark.parametrize("enforced", [True, False], ids=["enforced", "not enforced"])
 def test_rows_that_lose_what_they_refer_to(policy: str, enforced: bool, project: Project, old: Path) -> None:
-    """Where the project enforces references it is a failure, unless it says otherwise; where it never did, it is counted."""
+    """Where env.py enforces references it is a failure, unless the project says otherwise; elsewhere it is counted."""
     project.revision("c3", "b2", ORPHAN)
     project.write("pyproject.toml", f'[tool.freezekit]\nscript_location = "migrations"\nforeign_keys = "{policy}"')
     if enforced:
@@ -235,9 +243,7 @@ def test_rows_against_a_rule_of_their_table_are_no_damage(project: Project, old:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("CREATE TABLE strange (x)")
         connection.execute("INSERT INTO strange VALUES (NULL)")
-        connection.execute(
-            "UPDATE sqlite_master SET sql = 'CREATE TABLE strange (x NOT NULL)' WHERE name = 'strange'"
-        )
+        connection.execute("UPDATE sqlite_master SET sql = 'CREATE TABLE strange (x NOT NULL)' WHERE name = 'strange'")
     assert values(old, "PRAGMA quick_check") == [("NULL value in strange.x",)]
     assert project.located().upgrade(old).applied == ("c3",)
 
@@ -268,7 +274,7 @@ def test_a_rehearsal_leaves_the_document_alone(project: Project, old: Path, tmp_
 def test_a_rehearsal_fails_as_the_upgrade_would(project: Project, old: Path) -> None:
     project.revision("d4", "c3", "raise RuntimeError('no')")
     before = old.read_bytes()
-    with pytest.raises(freezekit.MigrationFailed, match="my old.db failed in revision d4: RuntimeError: no"):
+    with pytest.raises(freezekit.MigrationFailed, match=r"my old\.db failed in revision d4: RuntimeError: no"):
         project.located().upgrade(old, rehearse=True)
     assert old.read_bytes() == before
 
@@ -353,8 +359,7 @@ def test_memory_is_bounded(project: Project, old: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(guard, "MEMORY_BYTES", 100_000)
     spilled = set()
     before = old.read_bytes()
-    body = "op.execute(\"CREATE TABLE big AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 90000)"
-    project.revision("d4", "c3", body + ' SELECT x, hex(randomblob(100)) FROM n")')
+    project.revision("d4", "c3", rows_of(90000))
     project.located().upgrade(old, on_progress=lambda _now: spilled.add(old.read_bytes() != before))
     assert spilled == {True, False}
     assert len(values(old, "SELECT x FROM big")) == 90_000

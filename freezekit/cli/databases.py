@@ -15,7 +15,7 @@ from freezekit.runtime.migrations import ALL_HEADS
 from freezekit.runtime.reports import Backup, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from freezekit.runtime.migrations import Migrations
     from freezekit.runtime.reports import Report
@@ -109,14 +109,16 @@ def _status_document(name: str, found: Status | Exception) -> Mapping[str, objec
         "pending": found.pending,
         "reason": found.reason,
         "tables": found.tables,
+        "leftovers": found.leftovers,
     }
 
 
 def _status_row(name: str, found: Status | Exception) -> tuple[str, str, str, str]:
     if isinstance(found, Exception):
         return name, "failed", "", reason(found)
+    left = f"; plain Alembic was stopped here and left {', '.join(found.leftovers)}" if found.leftovers else ""
     details = {
-        State.BEHIND: f"{len(found.pending)} pending",
+        State.BEHIND: f"{len(found.pending)} pending{left}",
         State.NEW: f"{len(found.pending)} pending",
         State.AHEAD: f"written by a newer program; this one knows revisions up to {', '.join(found.heads)}",
         State.UNVERSIONED: f"no version, but tables: {', '.join(found.tables)}",
@@ -162,6 +164,7 @@ def sql(migrations: Migrations, db: str, revision: str, x_arguments: Mapping[str
 @click.option("--no-backup", is_flag=True, help="Make no copy before the first change.")
 @click.option("--backup-folder", metavar="FOLDER", help="Where the copy is put; without it, beside the database.")
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="How many copies of it are kept.  [default: 1]")
+@click.option("--rehearse", is_flag=True, help="Do everything to a private copy; the database is left alone.")
 @_timeout
 def upgrade(migrations: Migrations, db: str, **options: Any) -> Answer:
     """Upgrade a database, or create it.
@@ -179,6 +182,7 @@ def upgrade(migrations: Migrations, db: str, **options: Any) -> Answer:
             backup=backup,
             timeout=options["timeout"],
             x_arguments=options["x_arguments"],
+            rehearse=options["rehearse"],
         )
     document = {
         "database": name,
@@ -187,6 +191,9 @@ def upgrade(migrations: Migrations, db: str, **options: Any) -> Answer:
         "state_before": report.state_before.value,
         "heads": report.heads,
         "seconds": round(report.seconds, 3),
+        "dangling": report.dangling,
+        "rehearsed": report.rehearsed,
+        "fits": report.fits,
     }
     return Answer(document, _upgraded(name, report))
 
@@ -204,9 +211,18 @@ def _upgraded(name: str, report: Report) -> str:
     at = ", ".join(report.heads)
     if not report.applied:
         return f"{name} is at {at}; there was nothing to do."
-    kept = f" As it was before: {report.backup}" if report.backup else ""
     did = "created at" if report.state_before is State.NEW else "upgraded to"
-    return f"{name} was {did} {at} in {report.seconds:.1f} s: {', '.join(report.applied)}.{kept}"
+    said = [f"{name} {'would be' if report.rehearsed else 'was'} {did} {at}", *_remarks(report)]
+    return f"{said[0]} in {report.seconds:.1f} s: {', '.join(report.applied)}.{''.join(said[1:])}"
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    if report.backup:
+        yield f" As it was before: {report.backup}"
+    if report.dangling:
+        yield f" Rows that now refer to a row that is not there: {report.dangling}."
+    if report.fits is False:
+        yield " There is too little room for the backup and the journal of a real upgrade."
 
 
 @click.command(cls=MigrationsCommand)

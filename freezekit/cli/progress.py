@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from freezekit.runtime.reports import Progress
 
 
+_PHASES = {"backup": "copying", "check": "checking", "commit": "writing"}
+
+
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], object] | None]:
     """Show how far an upgrade is, on stderr if it is a terminal; gone when the block ends."""
@@ -31,14 +34,16 @@ def progress_bar() -> Iterator[Callable[[Progress], object] | None]:
         return
     columns = (
         progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[done]}"),
         progress.TextColumn("{task.description}", markup=False),
+        progress.TimeElapsedColumn(),
     )
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=1.0, done="")
 
         def step(now: Progress) -> None:
-            bar.update(task, total=now.total, completed=now.index, description=f"{now.revision or ''} {now.doc}")
+            what = f"{now.revision} {now.doc}" if now.revision else _PHASES.get(now.phase, "")
+            bar.update(task, completed=now.fraction, description=what, done=f"{now.index}/{now.total}")
 
         yield step
 
