@@ -237,6 +237,10 @@ with op.batch_alter_table("goods", naming_convention=convention()) as batch:
     batch.create_unique_constraint("uq_goods_both", ["name", "price"])
 """
 
+VACUUM = """\
+op.execute("INSERT INTO audit VALUES ('b')")
+with op.get_context().autocommit_block():
+    op.execute("VACUUM")"""
 TRAPS = {
     "alembic.ini": INI,
     "src/app.py": MAIN,
@@ -266,7 +270,7 @@ TRAPS = {
     # The audit: the same env.py, ids that the goods have, too, and two heads.
     "src/shop/db/audit/0001.py": revision("0001", None, "op.execute('CREATE TABLE audit (line TEXT)')"),
     "src/shop/db/audit/a.py": revision("a", "0001", "op.execute(\"INSERT INTO audit VALUES ('a')\")"),
-    "src/shop/db/audit/b.py": revision("b", "0001", "op.execute(\"INSERT INTO audit VALUES ('b')\")"),
+    "src/shop/db/audit/b.py": revision("b", "0001", VACUUM),
     # The events: an async env.py, as `alembic init --template async` writes it.
     "src/shop/events/env.py": stock_env("async"),
     "src/shop/events/versions/0001.py": revision("0001", None, "op.execute('CREATE TABLE event (at TEXT)')"),
@@ -339,4 +343,5 @@ class TestTraps:
         assert found["goods"]["recursive_version_locations"]
         assert sorted(found["audit"]["heads"]) == ["a", "b"]
         assert found["audit"]["version_table"] == "audit_version"
+        assert found["audit"]["outside_transaction"] == ["b"]
         assert found["events"]["driver"] == "aiosqlite"
