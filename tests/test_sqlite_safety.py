@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Project, dump
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import NullPool
 
 import freezekit
 from freezekit import State
@@ -206,6 +208,18 @@ def test_rows_that_lose_what_they_refer_to(policy: str, enforced: bool, project:
     # With references on, SQLite itself deletes the child.
     assert report.dangling == (0 if policy == "on" else 1)
     assert len(values(old, "SELECT * FROM note")) == (2 if policy == "on" else 3)
+
+
+def test_references_that_the_applications_engine_enforces_must_not_dangle(project: Project, old: Path) -> None:
+    project.revision("c3", "b2", ORPHAN)
+    engine = create_engine(f"sqlite:///{old}")
+    event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA foreign_keys = ON"))
+    before = dump(old)
+    with pytest.raises(freezekit.MigrationFailed, match="1 rows refer"):
+        project.located().upgrade(engine)
+    engine.dispose()
+    assert dump(old) == before
+    assert project.located().upgrade(create_engine(f"sqlite:///{old}", poolclass=NullPool)).dangling == 1
 
 
 def test_a_rebuild_with_references_on_is_refused(project: Project, old: Path) -> None:

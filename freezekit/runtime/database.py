@@ -140,7 +140,7 @@ def _of_object(db: Any) -> Database:
     if isinstance(db, Engine):
         # An engine with a pool of one connection is how a database in memory is shared.
         if (path := _file_of(db.url)) is not None:
-            return Database(name=path, path=os.path.abspath(path))
+            return Database(name=path, path=os.path.abspath(path), engine=db)
         return Database(name=_shown(db.url), url=db.url, engine=db)
     if isinstance(db, Connection):
         return Database(name=_shown(db.engine.url), url=db.engine.url, connection=db)

@@ -229,12 +229,22 @@ def _migrate(job: Job, connection: GuardedConnection, pulse: Pulse, before: Coun
     _check(run, job, reached)
     pulse.phase("check")
     dangling = new_dangling(before, dangling_references(connection))
-    if dangling and connection.enforces_references and job.manifest.foreign_keys != "off":
+    if dangling and _must_not_dangle(job, connection):
         reason = f"{dangling} rows refer to a row that is not there any more"
         raise MigrationFailed(job.database.name, reason, pending=run.applied)
     if (found := damage(connection)) is not None:
         raise MigrationFailed(job.database.name, f"it would be damaged ({found})", pending=run.applied)
     return Report(run.applied, None, State.BEHIND, 0.0, reached, dangling)
+
+
+def _must_not_dangle(job: Job, connection: GuardedConnection) -> bool:
+    """Return whether the project, env.py or the application's engine has references enforced."""
+    if job.manifest.foreign_keys == "off" or connection.enforces_references:
+        return job.manifest.foreign_keys != "off"
+    if job.database.engine is not None:
+        with contextlib.suppress(Exception), job.database.engine.connect() as asked:
+            return bool(asked.exec_driver_sql("PRAGMA foreign_keys").scalar())
+    return False
 
 
 @contextlib.contextmanager
