@@ -1,8 +1,8 @@
 """The copy of a database that is made before its first change: how it is made, what it is called, which ones stay.
 
-``NAME.<revision>.bak`` is the newest copy of a database at a revision; a number behind ``~`` marks older ones with other
-content, ``~replaced`` what :mod:`.restore` kept. In a folder that several databases share, NAME carries a digest of
-where the database lies, so that two of one name never meet.
+``NAME.<revision>.bak`` is the newest copy of a database at a revision; a number behind ``~`` marks older ones with
+other content, ``~replaced`` what :mod:`.restore` kept. In a folder that several databases may share, NAME carries a
+digest of where the database lies, so that two of one name never meet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.reports import Backup
 
-SUFFIX = ".bak"
+_SUFFIX = ".bak"
 _PAGES_A_STEP = 2_000
 _MARK = "~"
 _REPLACED = "replaced"
@@ -70,7 +70,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
     """
     path = os.path.realpath(path)
     folder = folder_of(path, backup.folder)
-    target = os.path.join(folder, f"{stem_of(path, folder)}.{label_of(current)}{SUFFIX}")
+    target = f"{_start_of(path, folder)}{label_of(current)}{_SUFFIX}"
     steps = _Steps(on_step)
     try:
         refuse_too_little_space(path, backup)
@@ -146,21 +146,25 @@ def refuse_damaged(connection: sqlite3.Connection) -> None:
 def _set_aside(target: str, new: str) -> None:
     """Rename what has the name of a new backup already, unless it is the same: it may hold what nothing else holds."""
     if os.path.isfile(target) and not filecmp.cmp(target, new, shallow=False):
-        os.rename(target, unused(target, ""))
+        os.rename(target, _unused(target, ""))
 
 
-def unused(target: str, word: str) -> str:
+def _unused(target: str, word: str) -> str:
     """Return the first unused numbered name of a backup, such as ``NAME.<revision>~2.bak``."""
-    stem = target[: -len(SUFFIX)]
+    stem = target[: -len(_SUFFIX)]
     numbers = itertools.count(2) if not word else itertools.chain([""], itertools.count(2))
-    names = (f"{stem}{_MARK}{word}{number}{SUFFIX}" for number in numbers)
+    names = (f"{stem}{_MARK}{word}{number}{_SUFFIX}" for number in numbers)
     return next(name for name in names if not any(os.path.lexists(name + end) for end in ("", "-journal", "-wal")))
 
 
 def replaced_name(path: str, label: str) -> str:
     """Return an unused name, beside a database, for what is about to be replaced in it."""
-    folder = os.path.dirname(path)
-    return unused(os.path.join(folder, f"{stem_of(path, folder)}.{label}{SUFFIX}"), _REPLACED)
+    return _unused(f"{_start_of(path, os.path.dirname(path))}{label}{_SUFFIX}", _REPLACED)
+
+
+def replaced_names(path: str) -> list[str]:
+    """Return the names of what was replaced in a database before."""
+    return glob.glob(f"{glob.escape(_start_of(path, os.path.dirname(path)))}*{_MARK}{_REPLACED}*{_SUFFIX}")
 
 
 def folder_of(path: str, folder: str | os.PathLike[str] | None) -> str:
@@ -168,15 +172,15 @@ def folder_of(path: str, folder: str | os.PathLike[str] | None) -> str:
     return os.path.dirname(path) if folder is None else os.path.abspath(os.fspath(folder))
 
 
-def stem_of(path: str, folder: str) -> str:
-    """Return what the names of a database's backups begin with; in a folder of others, it tells which one is meant."""
+def _start_of(path: str, folder: str) -> str:
+    """Return what the paths of a database's backups begin with; in a folder of others, it tells which one is meant."""
     name, home = os.path.basename(path), os.path.dirname(path)
     at_home = os.path.normcase(os.path.realpath(folder)) == os.path.normcase(home)
-    if at_home and len(os.fsencode(name)) <= _MAX_NAME_BYTES:
-        return name
-    while len(os.fsencode(name)) > _MAX_NAME_BYTES:
-        name = name[:-1]
-    return f"{name}-{_digest(os.path.normcase(path))}"
+    if not at_home or len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        while len(os.fsencode(name)) > _MAX_NAME_BYTES:
+            name = name[:-1]
+        name = f"{name}-{_digest(os.path.normcase(path))}"
+    return os.path.join(folder, f"{name}.")
 
 
 def label_of(revisions: Sequence[str]) -> str:
@@ -195,16 +199,18 @@ def list_backups(path: str, folder: str, revisions: Container[str]) -> tuple[Bac
     A file counts by its name and by its content: it is a database at the revisions its name says, and these are among
     those given. Files that only look alike do not count.
     """
-    start = os.path.join(folder, f"{stem_of(path, folder)}.")
-    found = (_backup_file(name, start, revisions) for name in glob.glob(f"{glob.escape(start)}*{SUFFIX}"))
+    start = _start_of(path, folder)
+    found = (_backup_file(name, start, revisions) for name in glob.glob(f"{glob.escape(start)}*{_SUFFIX}"))
     return tuple(sorted(filter(None, found), key=lambda one: (one.time, one.path), reverse=True))
 
 
 def _backup_file(name: str, start: str, revisions: Container[str]) -> BackupFile | None:
-    label, _, tail = name[len(start) : -len(SUFFIX)].partition(_MARK)
+    label, _, tail = name[len(start) : -len(_SUFFIX)].partition(_MARK)
     if not _TAIL.fullmatch(tail):
         return None
     try:
+        if not size_of_file(name):
+            return None
         with opened(name, _LOOK_SECONDS) as connection:
             tables = version_rows(connection)
         found = os.stat(name)

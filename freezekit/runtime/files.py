@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, are on disk when that is said, and are no more readable than the original."""
+"""Files that appear complete or not at all, are on disk when that is said, and are as private as their original."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PRIVATE = 0o600
-SIDECARS = ("-journal", "-wal", "-shm")
-"""What SQLite keeps beside a file, under the file's name with this at its end."""
+_SIDECARS = ("-journal", "-wal", "-shm")
 
 
 @contextlib.contextmanager
@@ -57,7 +56,14 @@ def named_part(path: str) -> Iterator[str]:
 
 def remove(path: str) -> None:
     """Remove a file and what SQLite may have left beside it."""
-    for suffix in ("", *SIDECARS):
+    remove_sidecars(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def remove_sidecars(path: str) -> None:
+    """Remove what SQLite may have left beside a file."""
+    for suffix in _SIDECARS:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + suffix)
 
@@ -102,18 +108,13 @@ def publish(part: str, path: str) -> None:
         UsageError: The name is taken.
     """
     try:
-        rename_new(part, path)
+        _rename_new(part, path)
     except FileExistsError as error:
         raise UsageError(f"{path} was made by somebody else meanwhile. Nothing was changed.") from error
     sync_folder_of(path)
 
 
-def rename_new(part: str, path: str) -> None:
-    """Give a file a name; never one that is taken.
-
-    Raises:
-        FileExistsError: The name is taken.
-    """
+def _rename_new(part: str, path: str) -> None:
     try:
         os.link(part, path)
     except (AttributeError, NotImplementedError, PermissionError):  # a volume without hard links
