@@ -73,10 +73,10 @@ def prune(db: DatabaseLike, keep: int, folder: str | os.PathLike[str] | None, ma
 def restore(backup: str, db: DatabaseLike, manifest: Manifest, timeout: float) -> str | None:
     """Put a backup in place of a database; see :meth:`freezekit.Migrations.restore`."""
     path = _path_of(db)
-    if os.path.realpath(backup) == path or (os.path.exists(path) and os.path.samefile(backup, path)):
-        raise UsageError(f"{backup} is the database itself. Nothing was changed.")
     if not size_of_file(backup):
         raise NotADatabase(backup, "there is no such file, or it is empty")
+    if os.path.exists(path) and os.path.samefile(backup, path):
+        raise UsageError(f"{backup} is the database itself. Nothing was changed.")
     try:
         with opened(backup, timeout) as source:
             _refuse_unfit_backup(source, backup, manifest)

@@ -26,6 +26,7 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _WAL_VERSION = 2
 _LOOK_SECONDS = 5.0
+_VERSION = "version_num"
 COPY_SUFFIX = ".freezekit-upgrading"
 """Ends the name of the private copy of an upgrade that cannot run in place."""
 # alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
@@ -101,8 +102,11 @@ def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
 
 
 def _is_version_table(connection: sqlite3.Connection, name: str) -> bool:
-    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
-    return columns == ["version_num"]
+    return _columns(connection, name) == [_VERSION]
+
+
+def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
 
 
 def has_leftover_copy(path: str) -> bool:
@@ -122,8 +126,9 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 def version_rows(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     """Return the rows of each Alembic version table, whatever its name, sorted."""
-    tables = [name for name in _tables(connection) if _is_version_table(connection, name)]
-    selects = {name: f"SELECT version_num FROM {quoted(name)}" for name in tables}  # noqa: S608 - quoted
+    tables = [name for name in _tables(connection) if _VERSION in _columns(connection, name)]
+    # An application's own table may have such a column, and many rows.
+    selects = {name: f"SELECT {_VERSION} FROM {quoted(name)} LIMIT 1000" for name in tables}  # noqa: S608 - quoted
     return {name: tuple(sorted(str(row[0]) for row in connection.execute(sql))) for name, sql in selects.items()}
 
 
