@@ -19,7 +19,7 @@ import pytest
 from sample_data import RELEASES, ROOT, content, expected_head, revisions
 
 import freezekit
-from freezekit import Backup, Migrations
+from freezekit import Backup, Migrations, Progress
 from freezekit.cli import main
 from freezekit.runtime import space
 from freezekit.runtime.backup import copy_database, make_backup
@@ -106,8 +106,9 @@ class Stop(Exception):
     """What a program of ours raises to stop something."""
 
 
-def stop(*_arguments: object) -> None:
-    raise Stop
+def fail_to_migrate(progress: Progress) -> None:
+    if progress.phase == "migrate":
+        raise Stop
 
 
 def test_a_backup_holds_the_document_as_it_was(migrations: Migrations, document: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_program_that_fails_at_every_start_makes_one_backup(migrations: Migrat
     before = content(document)
     for _ in range(3):
         with pytest.raises(freezekit.MigrationFailed):
-            migrations.upgrade(document, on_progress=stop, backup=Backup(keep=5))
+            migrations.upgrade(document, on_progress=fail_to_migrate, backup=Backup(keep=5))
     assert names(document.parent) == [document.name, f"{document.name}.0002.bak"]
     assert content(f"{document}.0002.bak") == before
 

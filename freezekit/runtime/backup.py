@@ -76,7 +76,11 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
         refuse_too_little_space(path, backup)
         os.makedirs(folder, exist_ok=True)
         with named_part(target) as part:
-            with contextlib.closing(_opened_again(path)) if source is None else contextlib.nullcontext(source) as original:
+            with (
+                contextlib.closing(_opened_again(path))
+                if source is None
+                else contextlib.nullcontext(source) as original
+            ):
                 copy_database(original, part, steps)
             take_rights(path, part)
             _set_aside(target, part)

@@ -32,7 +32,6 @@ from freezekit.runtime.files import named_part, publish, remove_sidecars, sync_f
 from freezekit.runtime.reports import State
 from freezekit.runtime.space import document_size, refuse_unfit, spaces
 from freezekit.runtime.sqlite_file import (
-    file_uri,
     is_busy,
     is_open_here,
     opened,
@@ -40,6 +39,7 @@ from freezekit.runtime.sqlite_file import (
     size_of_file,
     version_rows,
 )
+from freezekit.runtime.sqlite_upgrade import held_alone
 from freezekit.runtime.status import refuse_unusable, status_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _is_readable(path: str, manifest: Manifest, timeout: float) -> bool:
     if not size_of_file(path):
         return not _journals(path)
     try:
-        with opened(path, timeout) as connection:
+        with opened(path, timeout, is_long=True) as connection:
             refuse_damaged(connection)
             (found,) = connection.execute("PRAGMA application_id").fetchone()
     except NotADatabase:
@@ -158,18 +158,12 @@ def _alone(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
 
 
 def _try_alone(path: str) -> sqlite3.Connection | None:
-    connection = sqlite3.connect(file_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
     try:
-        # In exclusive mode the lock outlives the transaction that took it.
-        for statement in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = FULL", "BEGIN EXCLUSIVE", "COMMIT"):
-            connection.execute(statement)
-    except sqlite3.Error as error:
-        # An open connection in write-ahead mode would keep everybody else from being alone.
-        connection.close()
+        return held_alone(path)
+    except sqlite3.OperationalError as error:
         if is_busy(error):
             return None
         raise
-    return connection
 
 
 def _retried(attempt: Callable[[], T | None], path: str, timeout: float) -> T:
