@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase
 from freezekit.runtime.files import named_part, remove, sync, sync_folder_of, take_rights
+from freezekit.runtime.integrity import damage
 from freezekit.runtime.reports import BackupFile
 from freezekit.runtime.space import refuse_too_little_space
 from freezekit.runtime.sqlite_file import file_uri, opened, size_of_file, version_rows
@@ -142,9 +143,8 @@ def refuse_damaged(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.DatabaseError: It is damaged.
     """
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(f"it is damaged: {verdict}")
+    if (found := damage(connection)) is not None:
+        raise sqlite3.DatabaseError(f"it is damaged: {found}")
 
 
 def _set_aside(target: str, new: str) -> None:

@@ -218,7 +218,8 @@ def write_back(copy: str, original: sqlite3.Connection, path: str, on_step: Call
 def sweep(path: str) -> None:
     """Remove the private copy of an upgrade that was killed; the caller holds the lock, so none is running."""
     for companion in _COMPANIONS:
-        with contextlib.suppress(FileNotFoundError):
+        # With a long name beside which there can be no copy, asking for one is an error.
+        with contextlib.suppress(OSError):
             os.unlink(path + COPY_SUFFIX + companion)
 
 
