@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sample_data import RELEASES, ROOT, content, expected_head, revisions
+from sample_data import RELEASES, content, expected_head, revisions
 
 import freezekit
 from freezekit import Backup, Migrations, Progress
@@ -279,6 +279,22 @@ def test_what_a_step_raises_ends_the_backup_and_leaves_unchanged(document: Path,
     assert snapshot(document.parent) == before
 
 
+def test_nobody_writes_while_a_backup_is_made_and_after(document: Path) -> None:
+    """The copy is read through a handle of its own, and closing that does not drop the write lock."""
+    code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    tried: list[str] = []
+
+    def try_to_write(_done: float = 0.0) -> None:
+        tried.append(run_python(code, str(document)).stderr)
+
+    with closing(sqlite3.connect(document, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        make_backup(str(document), ("0002",), Backup(), revisions, on_step=try_to_write)
+        try_to_write()
+    assert len(tried) == 2
+    assert all("locked" in one for one in tried)
+
+
 def test_what_a_killed_backup_left_is_cleared_away(document: Path) -> None:
     """It has the same name, so the next one finds it."""
     for end in ("", "-journal", "-wal"):
@@ -335,7 +351,7 @@ def test_names_that_are_long_have_backups_too(migrations: Migrations, tmp_path: 
 
 
 @pytest.mark.parametrize("volumes", [1, 2])
-@pytest.mark.parametrize("asked", ["backup", "no backup"])
+@pytest.mark.parametrize("asked", ["backup", "no backup", "by copy"])
 def test_the_room_an_upgrade_needs_is_told(
     document: Path, tmp_path: Path, asked: str, volumes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,10 +361,13 @@ def test_the_room_an_upgrade_needs_is_told(
         (tmp_path / "not").mkdir()
         as_volumes(monkeypatch, {tmp_path / "not": 2})
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(10**9, 0, 10**9))
-    found = space_needed(str(document), Backup(folder=folder) if asked == "backup" else None)
+    found = space_needed(
+        str(document), None if asked == "no backup" else Backup(folder=folder), by_copy=asked == "by copy"
+    )
     size = document.stat().st_size
-    expected = {"no backup": [size], "backup": [2 * size] if volumes == 1 else [size, size]}[asked]
-    assert [one.needed for one in found] == expected
+    beside, there = {"no backup": (1, 0), "backup": (1, 1), "by copy": (2, 1)}[asked]
+    expected = [beside + there] if volumes == 1 else [beside, there]
+    assert [one.needed for one in found] == [count * size for count in expected if count]
     assert all(one.fits and one.free == 10**9 for one in found)
     assert not folder.exists()
 
@@ -505,6 +524,7 @@ def test_a_damaged_document_is_replaced_and_kept_byte_for_byte(
     backup = upgraded(migrations, document)
     document.chmod(0o640)
     damage(document)
+    inode = document.stat().st_ino
     before = {
         path.name.removeprefix(document.name): path.read_bytes() for path in document.parent.glob(f"{document.name}*")
     }
@@ -517,6 +537,8 @@ def test_a_damaged_document_is_replaced_and_kept_byte_for_byte(
     )
     assert os.name == "nt" or {stat.S_IMODE(os.stat(f"{kept}{end}").st_mode) for end in before} <= {0o640, 0o644}
     assert os.name == "nt" or stat.S_IMODE(document.stat().st_mode) == 0o640
+    if damage in {damaged, damaged_with_a_hot_journal, empty_with_a_log}:
+        assert document.stat().st_ino == inode, "SQLite can write into it"
 
 
 @pytest.mark.parametrize("left", [[], ["-journal"], ["-wal", "-shm"]], ids=repr)
@@ -833,7 +855,11 @@ KILLS = 12
 
 def run_traced(rule: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     command = ["strace", "-f", "-qq", "-o", "/dev/stdout", "-e", f"trace={KILLED_AT}", *rule.split()]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(Path(freezekit.__file__).parent.parent),
+    }
     return subprocess.run(
         [*command, sys.executable, "-S", "-c", RESTORE, *arguments],
         env=environment,

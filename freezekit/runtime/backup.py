@@ -59,7 +59,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
         current: Its revisions.
         backup: Where to and how many.
         revisions: Every revision of the scripts: only backups at some of them count as older backups.
-        source: The connection to copy from, where nobody else can read the file.
+        source: The connection to copy from, where nobody else can read the file: an upgrade that runs on a copy.
         on_step: Called with the fraction that is copied; what it raises ends the copying and leaves unchanged.
 
     Returns:
@@ -74,7 +74,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
     target = f"{_start_of(path, folder)}{label_of(current)}{_SUFFIX}"
     steps = _Steps(on_step)
     try:
-        refuse_too_little_space(path, backup)
+        refuse_too_little_space(path, backup, by_copy=source is not None)
         os.makedirs(folder, exist_ok=True)
         with named_part(target) as part:
             with (

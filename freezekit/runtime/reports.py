@@ -126,7 +126,7 @@ class Backup:
 
     Attributes:
         keep: How many backups of one database are kept, the newest ones; at least 1.
-        folder: Where they are put; None means beside the database.
+        folder: Where they are put; None means beside the database. Databases of one name may share a folder.
     """
 
     keep: int = 1

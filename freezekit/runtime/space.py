@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _UNIT = 1000
 
 
-def space_needed(path: str, backup: Backup | None) -> tuple[Space, ...]:
+def space_needed(path: str, backup: Backup | None, *, by_copy: bool = False) -> tuple[Space, ...]:
     """Return the room that an upgrade needs, one entry for each volume; nothing is changed.
 
     Needed are a journal of about the document's size on its own volume, and as much again for the backup on the volume
@@ -26,22 +26,23 @@ def space_needed(path: str, backup: Backup | None) -> tuple[Space, ...]:
     Args:
         path: The document; none is needed for one that does not exist.
         backup: Where the backup goes; None if none is made.
+        by_copy: Whether the upgrade runs on a private copy, which lies beside the document.
     """
     path = os.path.realpath(path)
     size = document_size(path)
-    demands = [(os.path.dirname(path), size)]
+    demands = [(os.path.dirname(path), size * (1 + by_copy))]
     if backup is not None:
         demands.append((os.fspath(backup.folder or os.path.dirname(path)), size))
     return spaces(demands)
 
 
-def refuse_too_little_space(path: str, backup: Backup | None) -> None:
-    """Raise if an upgrade would not fit.
+def refuse_too_little_space(path: str, backup: Backup | None, *, by_copy: bool = False) -> None:
+    """Raise if an upgrade would not fit; the arguments are those of :func:`space_needed`.
 
     Raises:
         MigrationFailed: It says how much is needed, how much is free, and where; nothing was changed.
     """
-    refuse_unfit(path, space_needed(path, backup))
+    refuse_unfit(path, space_needed(path, backup, by_copy=by_copy))
 
 
 def refuse_unfit(path: str, needed: Iterable[Space], action: str = "upgrade") -> None:
