@@ -12,7 +12,7 @@ import nox
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 # What a wheel may lack: hooks, py.typed, a module. The rest is the same code as in the source tree.
-WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli"]
+WHEEL_TESTS = ["packaging", "locate", "upgrade", "backup", "create", "cli"]
 # The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 

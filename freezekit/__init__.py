@@ -30,12 +30,13 @@ from freezekit.errors import (
 from freezekit.manifest import Manifest, Revision
 from freezekit.runtime.locate import locate
 from freezekit.runtime.migrations import Migrations
-from freezekit.runtime.reports import Backup, Plan, Progress, Report, State, Status
+from freezekit.runtime.reports import Backup, BackupFile, Plan, Progress, Report, State, Status
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Backup",
+    "BackupFile",
     "DatabaseAhead",
     "DatabaseInUse",
     "DatabaseUnversioned",

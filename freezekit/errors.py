@@ -180,6 +180,7 @@ class MigrationFailed(FreezekitError):
         failed: str | None = None,
         pending: Sequence[str] = (),
         restored: bool = True,
+        action: str = "upgrade",
     ) -> None:
         self.database = database
         self.applied = tuple(applied)
@@ -192,7 +193,7 @@ class MigrationFailed(FreezekitError):
             if restored
             else f"Applied before that and still in place: {_comma(applied) or 'nothing'}."
         )
-        super().__init__(f"The upgrade of {database} failed{where}: {reason}. {after}")
+        super().__init__(f"The {action} of {database} failed{where}: {reason}. {after}")
 
 
 class UpgradeCancelled(FreezekitError):

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
 import freezekit
-from freezekit import Backup, Migrations, Progress, State
+from freezekit import Migrations, Progress, State
 
 
 @pytest.fixture
@@ -145,43 +145,6 @@ def test_what_cannot_be_upgraded_is_refused_by_name_and_left_alone(
     with pytest.raises(error, match=r"(?i)nothing was changed"):
         migrations.upgrade(document)
     assert snapshot(document.parent) == before
-
-
-def test_a_backup_holds_the_document_as_it_was(migrations: Migrations, document: Path) -> None:
-    """The backup is complete, named after the revision, and a second upgrade keeps one."""
-    before = content(document)
-    report = migrations.upgrade(document)
-    assert report.backup == f"{document}.0002.bak"
-    assert content(report.backup) == before
-
-
-def test_backups_are_kept_as_asked(migrations: Migrations, document: Path, tmp_path: Path) -> None:
-    """Old backups beyond ``keep`` go, files of the user that only look alike stay, and None makes none."""
-    mine = tmp_path / f"{document.name}.mine.bak"
-    mine.write_text("mine")
-    for revision in ("5d1c0e8f27aa", "b82f64d01c7a", "e3a95f1786bc"):
-        migrations.upgrade(document, revision, backup=Backup(keep=2))
-    assert sorted(path.name.split(".")[-2] for path in tmp_path.glob("*.bak")) == [
-        "5d1c0e8f27aa",
-        "b82f64d01c7a",
-        "mine",
-    ]
-    report = migrations.upgrade(document, backup=None)
-    assert report.backup is None
-    assert mine.read_text() == "mine"
-
-
-def test_backups_can_go_elsewhere(migrations: Migrations, document: Path, tmp_path: Path) -> None:
-    report = migrations.upgrade(document, backup=Backup(folder=tmp_path / "new folder" / "backups"))
-    assert Path(report.backup).parent == tmp_path / "new folder" / "backups"
-
-
-def test_a_failed_backup_stops_the_upgrade(migrations: Migrations, document: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    before = snapshot(tmp_path)
-    with pytest.raises(freezekit.MigrationFailed, match="no backup could be made"):
-        migrations.upgrade(document, backup=Backup(folder=tmp_path / "file"))
-    assert snapshot(tmp_path) == before
 
 
 def test_a_document_somebody_is_writing_is_waited_for_and_then_refused(migrations: Migrations, document: Path) -> None:

@@ -29,6 +29,16 @@ _LOCATING = {
 }
 
 
+def name_of(ctx: click.Context) -> str:
+    """Return the name of a command as it is typed after the program's, such as ``"backups list"``."""
+    names: list[str] = []
+    at: click.Context | None = ctx
+    while at is not None and at.parent is not None:
+        names.insert(0, at.info_name or "")
+        at = at.parent
+    return " ".join(names)
+
+
 class Command(click.Command):
     """A command whose function returns an Answer, which is shown as text or, with ``--json``, as JSON."""
 
@@ -40,7 +50,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command, show its answer or error, and return its exit code."""
-        as_json, name = ctx.params.pop("as_json"), self.name or ""
+        as_json, name = ctx.params.pop("as_json"), name_of(ctx)
         try:
             # env.py and the scripts may print; what the command prints is no place for it.
             with contextlib.redirect_stdout(sys.stderr):

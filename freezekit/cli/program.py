@@ -12,7 +12,9 @@ import click
 
 from freezekit import __version__
 from freezekit.cli.answers import refuse, wants_json
+from freezekit.cli.backups import backups
 from freezekit.cli.builds import diff, manifest, verify
+from freezekit.cli.command import name_of
 from freezekit.cli.databases import adopt, create, plan, sql, status, upgrade
 from freezekit.errors import FreezekitError, UsageError
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.migrations import Migrations
 
-COMMANDS = (status, plan, sql, upgrade, create, adopt, verify, manifest, diff)
+COMMANDS = (status, plan, sql, upgrade, create, adopt, backups, verify, manifest, diff)
 # About builds, so of no use inside one; what they need does not ship.
 _FOR_DEVELOPERS = {"diff"}
 
@@ -78,7 +80,7 @@ def run(argv: Sequence[str], migrations: Migrations | None) -> int:
         return done.exit_code
     except click.ClickException as error:
         ctx_of = getattr(error, "ctx", None)
-        command = ctx_of.info_name if ctx_of is not None and ctx_of.parent is not None else None
+        command = (name_of(ctx_of) if ctx_of is not None else "") or None
         path = ctx_of.command_path if ctx_of is not None else name
         usage = UsageError(f"{error.format_message()} See '{path} --help'.")
         return refuse(usage, name, command, as_json=as_json)

@@ -8,10 +8,11 @@ import sqlite3
 import tempfile
 from typing import TYPE_CHECKING
 
-from freezekit.errors import InvalidMigrations, MigrationFailed, NotADatabase, UsageError
+from freezekit.errors import InvalidMigrations, UsageError
+from freezekit.runtime.files import private_part, publish, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from freezekit.manifest import Manifest
     from freezekit.tree import Tree
@@ -35,13 +36,13 @@ def create_file(tree: Tree, manifest: Manifest, path: str, replay: Callable[[str
     if os.path.lexists(path):
         raise UsageError(f"{path} exists; a new database is only made where there is nothing. Nothing was changed.")
     content = read_snapshot(tree, manifest)
-    with _part_of(path) as part:
+    with private_part(path) as part:
         if content is None:
             replay(part)
-            _sync(part)
+            sync(part)
         else:
             _write(part, content)
-        _publish(part, path)
+        publish(part, path)
 
 
 def create_in_memory(tree: Tree, manifest: Manifest, replay: Callable[[str], object]) -> sqlite3.Connection:
@@ -75,51 +76,8 @@ def read_snapshot(tree: Tree, manifest: Manifest) -> bytes | None:
     return content
 
 
-@contextlib.contextmanager
-def _part_of(path: str) -> Iterator[str]:
-    """Yield an unused name beside a file; what is left there, or beside it, is removed in the end."""
-    folder, name = os.path.split(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise NotADatabase(path, "its folder does not exist")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=folder) as private:
-            yield os.path.join(private, name)
-    except PermissionError as error:
-        raise NotADatabase(path, f"its folder cannot be written ({error.strerror})") from error
-    except OSError as error:
-        raise MigrationFailed(path, f"it could not be written ({error.strerror or error})") from error
-
-
 def _write(path: str, content: bytes) -> None:
     with open(path, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(path: str) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _publish(part: str, path: str) -> None:
-    """Give a finished file its name, unless somebody else took the name meanwhile, and make that permanent."""
-    try:
-        try:
-            os.link(part, path)
-        except (AttributeError, NotImplementedError, PermissionError):  # a volume without hard links
-            _rename_unless_taken(part, path)
-    except FileExistsError as error:
-        raise UsageError(f"{path} was made by somebody else meanwhile. Nothing was changed.") from error
-    if os.name != "nt":
-        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _rename_unless_taken(part: str, path: str) -> None:
-    handle = os.open(path, os.O_CREAT | os.O_EXCL)
-    os.close(handle)
-    os.replace(part, path)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from freezekit.config import Chain
     from freezekit.runtime.database import Database, DatabaseLike
-    from freezekit.runtime.reports import Progress
+    from freezekit.runtime.reports import BackupFile, Progress
     from freezekit.runtime.upgrade import Scripts
     from freezekit.tree import Tree
 
@@ -322,6 +322,61 @@ class Migrations:
             return self._status(database)
         refuse_unusable(status, database.name)
         return status
+
+    def backups(self, db: DatabaseLike, folder: str | os.PathLike[str] | None = None) -> tuple[BackupFile, ...]:
+        """Return the backups of an SQLite file, newest first; what :meth:`restore` kept is among them.
+
+        Args:
+            db: The file, which need not be there any more.
+            folder: What ``Backup(folder=...)`` said; None means beside the file.
+        """
+        from freezekit.runtime import restore
+
+        return restore.backups(db, folder, self.manifest)
+
+    def restore(self, backup: str | os.PathLike[str], db: DatabaseLike, *, timeout: float = 30.0) -> str | None:
+        """Put a backup in place of an SQLite file that is older, newer, damaged or missing, as one change.
+
+        The backup is checked, and what it replaces is kept in a file of its own, before anything is changed.
+
+        Args:
+            backup: A copy made by an upgrade, or kept by an earlier ``restore``. It stays where it is.
+            db: The file; a link is followed.
+            timeout: How long to wait until nobody else uses the file, in seconds.
+
+        Returns:
+            Path of what was replaced, beside the file; None if there was nothing.
+
+        Raises:
+            NotADatabase: The backup is damaged or no backup; nothing was changed.
+            DatabaseAhead, DatabaseUnversioned, ForeignDatabase: The backup is not of these scripts, or the file is
+                another application's; nothing was changed.
+            DatabaseInUse: Another program uses the file: it has to be closed; nothing was changed.
+            MigrationFailed: There is too little room, or a volume is failing; the file is as it was.
+            UsageError: ``db`` is no file, or is the backup itself.
+
+        Example:
+            >>> migrations.restore("old.notes.0007.bak", "old.notes")
+            '/home/me/old.notes.0009~replaced.bak'
+        """
+        from freezekit.runtime.restore import restore
+
+        return restore(os.fspath(backup), db, self.manifest, timeout)
+
+    def prune(self, db: DatabaseLike, keep: int, folder: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+        """Remove the older backups of an SQLite file; never what :meth:`restore` kept.
+
+        Args:
+            db: The file, which need not be there any more.
+            keep: How many stay, at least 1. Each is read: damaged ones stay too and do not count.
+            folder: As for :meth:`backups`.
+
+        Returns:
+            Paths of those removed, newest first.
+        """
+        from freezekit.runtime.restore import prune
+
+        return prune(db, keep, folder, self.manifest)
 
     def verify(self) -> None:
         """Compare every shipped file with the manifest; returns if all is well. In a source tree, read every script.

@@ -126,8 +126,47 @@ class Backup:
 
     Attributes:
         keep: How many backups of one database are kept, the newest ones; at least 1.
-        folder: Where they are put; None means beside the database.
+        folder: Where they are put; None means beside the database. Databases of one name may share a folder.
     """
 
     keep: int = 1
     folder: str | os.PathLike[str] | None = None
+
+
+@record
+class BackupFile:
+    """A backup of one database, as it lies on disk.
+
+    Attributes:
+        path: The file.
+        revisions: The revisions it is at; empty for a database without any.
+        size: Bytes.
+        time: When it was made, in seconds since the epoch.
+        replaced: True for what ``restore`` kept when it put a backup in its place; no upgrade ever removes it.
+    """
+
+    path: str
+    revisions: tuple[str, ...]
+    size: int
+    time: float
+    replaced: bool = False
+
+
+@record
+class Space:
+    """Room that is needed on one volume.
+
+    Attributes:
+        folder: A folder on it.
+        needed: Bytes that are needed there.
+        free: Bytes that are free there; None where the volume does not say.
+    """
+
+    folder: str
+    needed: int
+    free: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room enough, as far as the volume says."""
+        return self.free is None or self.needed <= self.free

@@ -26,6 +26,7 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _WAL_VERSION = 2
 _LOOK_SECONDS = 5.0
+_VERSION = "version_num"
 COPY_SUFFIX = ".freezekit-upgrading"
 """Ends the name of the private copy of an upgrade that cannot run in place."""
 # alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
@@ -66,7 +67,7 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Conte
         NotADatabase: A folder, a device, some other file, a damaged database.
         DatabaseInUse: It stayed locked for the whole time.
     """
-    if not _size_of_file(path):
+    if not size_of_file(path):
         return None
     started = time.monotonic()
     try:
@@ -101,8 +102,11 @@ def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
 
 
 def _is_version_table(connection: sqlite3.Connection, name: str) -> bool:
-    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
-    return columns == ["version_num"]
+    return _columns(connection, name) == [_VERSION]
+
+
+def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
 
 
 def has_leftover_copy(path: str) -> bool:
@@ -120,7 +124,20 @@ def is_busy(error: sqlite3.Error) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
-def _size_of_file(path: str) -> int:
+def version_rows(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """Return the rows of each Alembic version table, whatever its name, sorted."""
+    tables = [name for name in _tables(connection) if _VERSION in _columns(connection, name)]
+    # An application's own table may have such a column, and many rows.
+    selects = {name: f"SELECT {_VERSION} FROM {quoted(name)} LIMIT 1000" for name in tables}  # noqa: S608 - quoted
+    return {name: tuple(sorted(str(row[0]) for row in connection.execute(sql))) for name, sql in selects.items()}
+
+
+def size_of_file(path: str) -> int:
+    """Return the size of an ordinary file, 0 if there is none.
+
+    Raises:
+        NotADatabase: It is no ordinary file, or cannot be looked at.
+    """
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -142,7 +159,7 @@ def opened(path: str, timeout: float, *, is_long: bool = False) -> Iterator[sqli
         is_long: Whether reading takes so long that a writer must not be overlooked, even if an index of the write-ahead
             log appears beside the file meanwhile.
     """
-    if _is_open_here(path):
+    if is_open_here(path):
         how = "mode=ro"
     elif (leftover := _leftover(path, _header(path))) is None:
         # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.
@@ -153,11 +170,11 @@ def opened(path: str, timeout: float, *, is_long: bool = False) -> Iterator[sqli
         return
     else:
         how = "mode=ro"
-    with contextlib.closing(sqlite3.connect(_uri(path, how), uri=True, timeout=timeout)) as connection:
+    with contextlib.closing(sqlite3.connect(file_uri(path, how), uri=True, timeout=timeout)) as connection:
         yield connection
 
 
-def _uri(path: str, how: str) -> str:
+def file_uri(path: str, how: str) -> str:
     """Return the URI of a file: https://www.sqlite.org/uri.html, section 3.1, says which letters to replace."""
     name = os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     if os.name == "nt":
@@ -165,7 +182,7 @@ def _uri(path: str, how: str) -> str:
     return f"file:{name}?{how}"
 
 
-def _is_open_here(path: str) -> bool:
+def is_open_here(path: str) -> bool:
     """Return whether this process has the file open: closing it once more would then drop the locks SQLite holds.
 
     https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system that has /dev/fd.
@@ -204,7 +221,7 @@ def _leftover(path: str, header: bytes) -> bool | None:
 
 def _is_readable(path: str) -> bool:
     """Return whether a file with a journal needs no recovery: a program is writing now, or the journal is spent."""
-    with contextlib.closing(sqlite3.connect(_uri(path, "mode=ro"), uri=True, timeout=0)) as connection:
+    with contextlib.closing(sqlite3.connect(file_uri(path, "mode=ro"), uri=True, timeout=0)) as connection:
         try:
             connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.OperationalError as error:

@@ -85,7 +85,7 @@ def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], boo
         UpgradeCancelled: ``cancelled`` said so while waiting.
     """
     is_new = not os.path.exists(path)
-    connection = _named(path, lambda: _retried(path, lambda: _held(path), timeout, cancelled))
+    connection = _named(path, lambda: _retried(path, lambda: held_alone(path), timeout, cancelled))
     try:
         yield connection
     finally:
@@ -93,7 +93,8 @@ def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], boo
         _remove_if_empty(path, was_there=not is_new)
 
 
-def _held(path: str) -> sqlite3.Connection:
+def held_alone(path: str) -> sqlite3.Connection:
+    """Return a connection that holds SQLite's exclusive lock and has no transaction open; it does not wait."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         for statement in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = FULL", "BEGIN EXCLUSIVE", "COMMIT"):
@@ -217,7 +218,8 @@ def write_back(copy: str, original: sqlite3.Connection, path: str, on_step: Call
 def sweep(path: str) -> None:
     """Remove the private copy of an upgrade that was killed; the caller holds the lock, so none is running."""
     for companion in _COMPANIONS:
-        with contextlib.suppress(FileNotFoundError):
+        # With a long name beside which there can be no copy, asking for one is an error.
+        with contextlib.suppress(OSError):
             os.unlink(path + COPY_SUFFIX + companion)
 
 
