@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from contextlib import closing
@@ -14,10 +17,11 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
 
 import freezekit
-from freezekit import State
+from freezekit import Backup, State
 from freezekit.runtime import guard, sqlite_upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from freezekit.runtime.reports import Progress
@@ -74,6 +78,21 @@ def rows_of(count: int) -> str:
 def values(path: Path, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
+
+
+@contextlib.contextmanager
+def small_volume(folder: Path, size: int) -> Iterator[Path]:
+    """Yield a file system of so many bytes; skip the test where none can be made."""
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no small file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
@@ -283,6 +302,26 @@ def test_a_rehearsal_leaves_the_document_alone(project: Project, old: Path, tmp_
     assert files(tmp_path) == {"my old.db"}
     report = project.located().upgrade(old)
     assert (report.applied, report.heads, report.fits) == (rehearsed.applied, rehearsed.heads, None)
+
+
+def test_a_rehearsal_says_whether_the_upgrade_fits(project: Project, old: Path, tmp_path: Path) -> None:
+    """Asked of a volume with room for less than the backup and the journal."""
+    with small_volume(tmp_path / "small", old.stat().st_size * 3 // 2) as volume:
+        document = volume / "document"
+        document.write_bytes(old.read_bytes())
+        assert project.located().upgrade(document, rehearse=True).fits is False
+        with pytest.raises(freezekit.MigrationFailed, match="make room there"):
+            project.located().upgrade(document)
+        with pytest.raises(freezekit.MigrationFailed, match="make room there"):
+            project.located().upgrade(document, backup=None)
+        assert document.read_bytes() == old.read_bytes()
+        assert files(volume) == {"document"}
+        assert project.located().upgrade(document, backup=Backup(folder=tmp_path), rehearse=True).fits is False
+
+
+def test_only_an_sqlite_file_can_be_rehearsed_on(project: Project) -> None:
+    with pytest.raises(freezekit.UsageError, match="no SQLite file"):
+        project.located().upgrade(create_engine("sqlite://"), rehearse=True)
 
 
 def test_a_rehearsal_fails_as_the_upgrade_would(project: Project, old: Path) -> None:

@@ -33,6 +33,7 @@ from freezekit.runtime.host import undisturbed
 from freezekit.runtime.integrity import damage, dangling_references, new_dangling
 from freezekit.runtime.pulse import Pulse
 from freezekit.runtime.reports import Report, State, Status
+from freezekit.runtime.space import document_size, refuse_too_little_space, space_needed
 from freezekit.runtime.sqlite_file import read_contents
 from freezekit.runtime.status import refuse_unusable, status_of
 
@@ -122,13 +123,22 @@ def upgrade(job: Job) -> Report:
 
 
 def rehearse(job: Job) -> Report:
-    """Upgrade a private copy of an SQLite file and report; see :meth:`freezekit.Migrations.upgrade`."""
+    """Upgrade a private copy of an SQLite file and report; see :meth:`freezekit.Migrations.upgrade`.
+
+    Raises:
+        UsageError: It is no SQLite file.
+    """
+    if job.database.path is None:
+        raise UsageError(f"{job.database.name} is no SQLite file, so there is no private copy to rehearse on.")
     started = time.monotonic()
     pulse = Pulse(job.database.name, job.manifest, job.request)
     with running, _sqlite_errors_named(job, pulse), sqlite_upgrade.scratch_copy(job.path, _backup_step(pulse)) as copy:
         scratch = replace(job, database=replace(job.database, path=copy), request=replace(job.request, backup=None))
         report = _upgrade_file(scratch, pulse)
-    return replace(report, seconds=time.monotonic() - started, rehearsed=True)
+    outside = set(job.manifest.outside_transaction) & set(report.applied)
+    by_copy = bool(outside) or document_size(job.path) > sqlite_upgrade.IN_PLACE_BYTES
+    fits = all(one.fits for one in space_needed(job.path, job.request.backup, by_copy=by_copy))
+    return replace(report, seconds=time.monotonic() - started, rehearsed=True, fits=fits)
 
 
 def _upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
@@ -158,8 +168,8 @@ def _upgrade_in_place(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
             return Report((), None, status.state, 0.0, status.current), None
         if set(job.manifest.outside_transaction) & set(planned) or sqlite_upgrade.is_too_large_to_wait(connection):
             raise NeedsCopy
-        before = _refuse_damaged(job, connection)
-        backup = _back_up(job, status, pulse, len(planned))
+        before = dangling_references(connection)
+        backup = _back_up(job, status, pulse, len(planned), connection)
         report = _migrate(job, connection, pulse, before)
         pulse.phase("commit")
         sqlite_upgrade.commit(connection, job.path, request.timeout, cancelled=pulse.beat)
@@ -174,8 +184,8 @@ def _upgrade_by_copy(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
         planned = job.planned(status)
         if not planned:
             return Report((), None, status.state, 0.0, status.current), None
-        before = _refuse_damaged(job, original)
-        backup = _back_up(job, status, pulse, len(planned), original)
+        before = dangling_references(original)
+        backup = _back_up(job, status, pulse, len(planned), original, by_copy=True)
         with sqlite_upgrade.working_copy(original, path, _backup_step(pulse)) as copy:
             with sqlite_upgrade.write_locked(
                 copy, 0.0, cancelled=pulse.beat, is_private=True, references=job.enforces_references
@@ -192,28 +202,29 @@ def _usable_status(job: Job, connection: sqlite3.Connection) -> Status:
     return status
 
 
-def _refuse_damaged(job: Job, connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
-    """Refuse a file whose structure is broken; return which of its references dangle already."""
+def _refuse_damaged(job: Job, connection: sqlite3.Connection) -> None:
+    """Refuse a file whose structure is broken."""
     if (found := damage(connection)) is not None:
         raise NotADatabase(job.database.name, f"it is damaged ({found})")
-    return dangling_references(connection)
 
 
-def _back_up(
-    job: Job, status: Status, pulse: Pulse, total: int, source: sqlite3.Connection | None = None
+def _back_up(  # noqa: PLR0913 - facts of one moment
+    job: Job, status: Status, pulse: Pulse, total: int, connection: sqlite3.Connection, *, by_copy: bool = False
 ) -> str | None:
+    """Copy a sound database, or refuse a damaged one and one for which there is no room."""
     pulse.plan(total)
-    if job.request.backup is None or status.state is State.NEW:
+    backup = job.request.backup if status.state is not State.NEW else None
+    if backup is None:
+        refuse_too_little_space(job.path, None, by_copy=by_copy)
+        _refuse_damaged(job, connection)
         return None
     pulse.phase("backup")
-    return make_backup(
-        job.path,
-        status.current,
-        job.request.backup,
-        job.manifest.by_id,
-        source=source,
-        on_step=_backup_step(pulse),
-    )
+    source, on_step = connection if by_copy else None, _backup_step(pulse)
+    try:
+        return make_backup(job.path, status.current, backup, job.manifest.by_id, source=source, on_step=on_step)
+    except MigrationFailed:
+        _refuse_damaged(job, connection)
+        raise
 
 
 def _backup_step(pulse: Pulse) -> Callable[[float], object]:
