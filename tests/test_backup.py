@@ -21,7 +21,7 @@ from sample_data import RELEASES, content, expected_head, revisions
 import freezekit
 from freezekit import Backup, Migrations, Progress
 from freezekit.cli import main
-from freezekit.runtime import space
+from freezekit.runtime import restore, space
 from freezekit.runtime.backup import copy_database, make_backup
 from freezekit.runtime.space import refuse_too_little_space, space_needed
 
@@ -577,7 +577,7 @@ def test_restoring_writes_into_the_same_file(migrations: Migrations, document: P
     """Links of both kinds lead to the restored document, its rights stay, and an open connection sees it."""
     backup = upgraded(migrations, document)
     backup.chmod(0o644)
-    document.chmod(0o600)
+    document.chmod(0o640)
     soft, hard = tmp_path / "soft.notes", tmp_path / "hard.notes"
     soft.symlink_to(document)
     hard.hardlink_to(document)
@@ -588,7 +588,7 @@ def test_restoring_writes_into_the_same_file(migrations: Migrations, document: P
     assert kept == f"{document}.{expected_head}~replaced.bak"
     assert soft.is_symlink()
     assert content(hard) == content(RELEASES[0])
-    assert {stat.S_IMODE(os.stat(path).st_mode) for path in (document, kept)} == {0o600}
+    assert {stat.S_IMODE(os.stat(path).st_mode) for path in (document, kept)} == {0o640}
 
 
 def foreign(path: Path) -> None:
@@ -711,6 +711,24 @@ def test_a_damaged_document_in_use_is_not_written_over(
         assert snapshot(document.parent) == before
 
 
+def test_a_full_volume_is_no_reason_to_replace_a_damaged_document(
+    migrations: Migrations, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a file that SQLite cannot make sense of is; other failures leave it as it is, and it was kept."""
+    backup = upgraded(migrations, document)
+    with_damaged_page(document)
+    before = document.read_bytes()
+
+    def fail(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(restore, "_write_over", fail)
+    with pytest.raises(freezekit.MigrationFailed, match=r"^The restore of .* disk is full"):
+        migrations.restore(backup, document)
+    assert document.read_bytes() == before
+    assert [path.read_bytes() for path in document.parent.glob("*replaced.bak")] == [before]
+
+
 def test_a_damaged_document_that_this_process_has_open_keeps_its_locks(migrations: Migrations, document: Path) -> None:
     """It is refused: looking at its bytes would drop the locks of the connection that has it open."""
     backup = upgraded(migrations, document)
@@ -759,6 +777,7 @@ def test_backups_are_listed_newest_first(migrations: Migrations, document: Path)
     shutil.copy(RELEASES[0], document.with_name(f"{document.name}.0001.bak"))
     shutil.copy(RELEASES[0], document.with_name(f"{document.name}.copy.0002.bak"))
     document.with_name(f"{document.name}.0003.bak").write_text("mine")
+    ahead(Path(shutil.copy(RELEASES[0], document.with_name(f"{document.name}.future.bak"))))
     found = migrations.backups(document)
     assert [one.path for one in found] == made[::-1]
     assert [one.revisions for one in found] == [(one,) for one in revisions[3:0:-1]]
