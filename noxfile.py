@@ -17,7 +17,7 @@ WHEEL_TESTS = ["packaging", "locate", "upgrade", "backup", "create", "cli"]
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "typing", "tests", "frozen", "wheel"]
+nox.options.sessions = ["lint", "typing", "tests", "faults", "frozen", "wheel"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -59,7 +59,14 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests that build no bundle, on every Python found here; the others are reported as skipped."""
     _install_project(session, "test")
-    session.run("pytest", "-m", "not frozen", "-n", "2", "-q", *session.posargs)
+    session.run("pytest", "-m", "not frozen and not faults", "-n", "2", "-q", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill upgrades, fail their system calls, cut their power; ten times as often with ``-- --faults 10``."""
+    _install_project(session, "test")
+    session.run("pytest", "-m", "faults and not frozen", "-n", "2", "-q", *session.posargs)
 
 
 @nox.session

@@ -67,6 +67,7 @@ class Revision:
 
 
 _REVISION_FIELDS = set(Revision.__annotations__)
+_TEXTS = ("revision", "file", "sha256", "doc")
 _TUPLES = ("down_revision", "depends_on", "branch_labels")
 
 
@@ -138,12 +139,15 @@ class Manifest:
             written = data.pop("format")
             if written != FORMAT:
                 raise UnreadableBundle(where, f"its format is {written!r}, this freezekit reads format {FORMAT}")
+            _refuse_other_kinds(data)
             data["revisions"] = tuple(_revision(row) for row in data["revisions"])
             for name in ("heads", "version_locations", "outside_transaction"):
                 data[name] = tuple(data.get(name, ()))
-            return cls(**data)
+            manifest = cls(**data)
+            _refuse_unknown_parents(manifest)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnreadableBundle(where, f"it is no manifest of freezekit ({error})") from error
+        return manifest
 
     @cached_property
     def by_id(self) -> Mapping[str, Revision]:
@@ -177,6 +181,43 @@ class Manifest:
         return tuple(one.revision for one in self.revisions if one.revision not in applied)
 
 
+_TEXT = ("script_location", "section", "foreign_keys")
+_TEXT_OR_NOTHING = ("version_table", "driver", "ini", "snapshot", "snapshot_sha256")
+_LISTS = ("heads", "version_locations", "outside_transaction")
+_OBJECTS = ("files", "options", "fingerprints", "built_with")
+
+
+def _refuse_other_kinds(data: dict[str, Any]) -> None:
+    """Raise TypeError for a value of another kind than its field has."""
+    kinds: dict[str, bool] = {
+        **{name: type(data.get(name, "")) is str for name in _TEXT},
+        **{name: type(data.get(name)) in (str, type(None)) for name in _TEXT_OR_NOTHING},
+        **{name: _holds_texts(data.get(name, []), list) for name in _LISTS},
+        **{name: _holds_texts(data.get(name, {}), dict) for name in _OBJECTS},
+        "recursive_version_locations": type(data.get("recursive_version_locations", False)) is bool,
+        "application_id": type(data.get("application_id")) in (int, type(None)),
+    }
+    if wrong := [name for name, is_right in kinds.items() if not is_right]:
+        raise TypeError(f"{wrong[0]} is of the wrong kind")
+
+
+def _holds_texts(value: Any, kind: type) -> bool:
+    if type(value) is not kind:
+        return False
+    texts: Iterable[object] = value.values() if kind is dict else value
+    return all(type(one) is str for one in texts)
+
+
+def _refuse_unknown_parents(manifest: Manifest) -> None:
+    """Raise KeyError for a revision that others name and that is not there."""
+    known = manifest.by_id
+    named = {*manifest.heads, *manifest.outside_transaction}
+    for revision in manifest.revisions:
+        named.update(revision.down_revision, revision.depends_on)
+    if missing := sorted(named - known.keys()):
+        raise KeyError(f"no revision {missing[0]!r}")
+
+
 class _Scanning:
     """How ``json.loads`` configures its scanner."""
 
@@ -206,7 +247,12 @@ def _revision(row: dict[str, Any]) -> Revision:
     if row.keys() != _REVISION_FIELDS:
         raise TypeError(f"a revision has {sorted(row)}")
     for name in _TUPLES:
+        if type(row[name]) is not list:
+            raise TypeError(f"{name} is no list")
         row[name] = tuple(row[name])
+    for name in _TEXTS:
+        if type(row[name]) is not str:
+            raise TypeError(f"{name} of a revision is no text")
     revision = object.__new__(Revision)
     object.__setattr__(revision, "__dict__", row)
     return revision

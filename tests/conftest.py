@@ -126,6 +126,11 @@ def bundle(request: pytest.FixtureRequest, build_bundle: Callable[[str], Bundle]
     return build_bundle(request.param)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let one option turn up the tests that are a matter of luck."""
+    parser.addoption("--faults", type=int, default=1, metavar="N", help="N times as many faults as usual")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as frozen every test that needs a bundle."""
     for item in items:

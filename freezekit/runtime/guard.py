@@ -71,7 +71,7 @@ class GuardedConnection(sqlite3.Connection):
         (page_size,) = super().execute("PRAGMA page_size").fetchone()
         settings = {
             "foreign_keys": "ON" if self._references else "OFF",
-            "synchronous": "OFF" if self._is_private else "FULL",
+            "synchronous": "OFF" if self._is_private else "EXTRA",
             "cache_spill": "ON" if self._is_private else str(MEMORY_BYTES // page_size),
         }
         for name, value in settings.items():

@@ -97,7 +97,7 @@ def held_alone(path: str) -> sqlite3.Connection:
     """Return a connection that holds SQLite's exclusive lock and has no transaction open; it does not wait."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        for statement in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = FULL", "BEGIN EXCLUSIVE", "COMMIT"):
+        for statement in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = EXTRA", "BEGIN EXCLUSIVE", "COMMIT"):
             connection.execute(statement)
     except BaseException:
         # An open handle in write-ahead mode would keep everybody from locking the file, this program too.

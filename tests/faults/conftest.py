@@ -1,0 +1,69 @@
+"""What the fault tests share: a document in each journal mode, and the process whose writing can be made to fail."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+from harness import HERE, OLD, Server, Subject, state, write_history
+from histories import Project, plain_upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WAYS = ("rollback journal", "write-ahead log", "copy back")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture(scope="session")
+def factor(request: pytest.FixtureRequest) -> int:
+    """How many times as many faults as usual."""
+    return int(request.config.getoption("--faults"))
+
+
+@pytest.fixture(scope="session")
+def server(run_folder: Path) -> Iterator[Server]:
+    """The process whose system calls can be made to fail; needs Linux and a C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("faults of system calls need Linux and a C compiler")
+    shim = run_folder / "shim.so"
+    with FileLock(run_folder / "shim.lock"):
+        if not shim.exists():
+            command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(shim), str(HERE / "shim.c"), "-ldl"]
+            subprocess.run(command, check=True)
+    running = Server(shim)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session", params=WAYS)
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A document of a past release, for each way of upgrading."""
+    return made_subject(request.param, tmp_path_factory.mktemp("subject"))
+
+
+def made_subject(way: str, folder: Path) -> Subject:
+    """Make the document, and what plain Alembic makes of it."""
+    project = write_history(Project(folder / "project"))
+    original, plain = folder / "original", folder / "plain.db"
+    plain_upgrade(project.root, original, OLD)
+    shutil.copyfile(original, plain)
+    plain_upgrade(project.root, plain)
+    with closing(sqlite3.connect(original)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {'wal' if way == 'write-ahead log' else 'delete'}")
+    limit = 0 if way == "copy back" else None
+    return Subject(project.migrations, original, state(original), state(plain), limit)
