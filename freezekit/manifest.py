@@ -67,8 +67,6 @@ class Revision:
 
 
 _REVISION_FIELDS = set(Revision.__annotations__)
-_TEXTS = ("revision", "file", "sha256", "doc")
-_TUPLES = ("down_revision", "depends_on", "branch_labels")
 
 
 @record
@@ -202,10 +200,8 @@ def _refuse_other_kinds(data: dict[str, Any]) -> None:
 
 
 def _holds_texts(value: Any, kind: type) -> bool:
-    if type(value) is not kind:
-        return False
-    texts: Iterable[object] = value.values() if kind is dict else value
-    return all(type(one) is str for one in texts)
+    texts = value.values() if isinstance(value, dict) else value
+    return isinstance(value, kind) and all(type(one) is str for one in texts)
 
 
 def _refuse_unknown_parents(manifest: Manifest) -> None:
@@ -246,13 +242,11 @@ def _revision(row: dict[str, Any]) -> Revision:
     """Return the record a row stands for; a history has hundreds, so the row itself becomes what the record holds."""
     if row.keys() != _REVISION_FIELDS:
         raise TypeError(f"a revision has {sorted(row)}")
-    for name in _TUPLES:
-        if type(row[name]) is not list:
-            raise TypeError(f"{name} is no list")
-        row[name] = tuple(row[name])
-    for name in _TEXTS:
-        if type(row[name]) is not str:
-            raise TypeError(f"{name} of a revision is no text")
+    down, depends, labels = row["down_revision"], row["depends_on"], row["branch_labels"]
+    texts = type(row["revision"]) is type(row["file"]) is type(row["sha256"]) is type(row["doc"]) is str
+    if not (texts and type(down) is type(depends) is type(labels) is list):
+        raise TypeError(f"a field of revision {row['revision']!r} is of the wrong kind")
+    row["down_revision"], row["depends_on"], row["branch_labels"] = tuple(down), tuple(depends), tuple(labels)
     revision = object.__new__(Revision)
     object.__setattr__(revision, "__dict__", row)
     return revision

@@ -2,7 +2,7 @@
 
 The model is what SQLite's documentation assumes of a POSIX file system (https://www.sqlite.org/atomiccommit.html): what
 was not followed by an fsync of the file may be there in part and in any order, also half of one write; creations,
-removals and renames happen in order, and those not followed by an fsync of the folder may be missing from some point on.
+removals and renames happen in order, and those not followed by an fsync of the folder may be missing from some point.
 """
 
 from __future__ import annotations
