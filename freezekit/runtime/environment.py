@@ -288,7 +288,7 @@ def _checked(environment: EnvironmentContext, run: Run, target: Target, database
         if connection is not None and not target.is_ours(connection):
             run.elsewhere = connection.engine.url.render_as_string(hide_password=True)
             raise EnvironmentIgnoredDatabase(database, run.elsewhere)
-        configure_as_asked(connection, *others, **(options | target.options))
+        configure_as_asked(connection, *others, **{**options, **target.options})
         run.version_table = environment.get_context().version_table
         target.configured(environment.get_context())
 

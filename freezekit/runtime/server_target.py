@@ -9,9 +9,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from freezekit.errors import FreezekitError, MigrationFailed
+from freezekit.runtime.advisory import MysqlAdvisory, PostgresAdvisory
 from freezekit.runtime.borrowed import SqlalchemyTarget
-from freezekit.runtime.journal import Journal, drop_if_settled, found_entries, journal_table, schema_digest
-from freezekit.runtime.server_lock import MysqlAdvisory, PostgresAdvisory
+from freezekit.runtime.journal import Journal
+from freezekit.runtime.journal_table import drop_if_settled, found_entries, journal_table, schema_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,9 +39,7 @@ class ServerTarget(SqlalchemyTarget):
         self._journal = journal
         self._ends = contextlib.ExitStack()
         self._work: Connection | None = None
-        self._is_one_transaction = lock is not None and isinstance(lock.advisory, PostgresAdvisory)
-        self._is_marked = False
-        self._was_committed = False
+        self._transactions: set[int] = set()
 
     @classmethod
     @contextlib.contextmanager
@@ -56,7 +55,7 @@ class ServerTarget(SqlalchemyTarget):
         """Prepare a target, and remove every trace of it afterwards but the journal of an unfinished revision."""
         with _journal(job, lock) as journal:
             target = cls(url, connection, pulse, lock, journal)
-            if target._is_one_transaction:
+            if lock is not None and isinstance(lock.advisory, PostgresAdvisory):
                 target.options = {"transactional_ddl": True, "transaction_per_migration": _leaves(job, planned)}
             with target._ends:
                 yield target
@@ -67,7 +66,6 @@ class ServerTarget(SqlalchemyTarget):
         if self._lock is None or work is None:
             return
         if self._journal is None:
-            self._listen(work, "rollback", self._before_rollback)
             return
         self._ends.callback(self._release, work)
         self._listen(work.engine, "checkin", self._given_back)
@@ -87,18 +85,10 @@ class ServerTarget(SqlalchemyTarget):
         lock.confirm()
         if not lock.advisory.take_work(work):
             raise MigrationFailed(lock.name, "another connection upgrades it already", restored=False)
-        self._is_marked = True
         if self._journal is not None:
             self._journal.begin(run.current)
-
-    def _before_rollback(self, _connection: Connection) -> None:
-        """Learn whether the transaction that is rolled back now is the one that the revision began in."""
-        if self._is_marked and self._lock is not None:
-            self._is_marked = False
-            try:
-                self._was_committed |= self._lock.ask(self._lock.advisory.worker) is None
-            except (FreezekitError, SQLAlchemyError):
-                self._was_committed = True
+        if isinstance(lock.advisory, PostgresAdvisory):
+            self._transactions.add(lock.advisory.transaction(work))
 
     def _given_back(self, raw: Any, _record: object) -> None:
         """Take the work lock off a connection that a pool may keep open."""
@@ -116,7 +106,14 @@ class ServerTarget(SqlalchemyTarget):
         if self._journal is not None:
             # A version table that Alembic made for a new database stays.
             return self._journal.kept == 0 and bool(before.current)
-        return self._is_one_transaction and not self._was_committed
+        lock, transactions = self._lock, self._transactions
+        if lock is None or not isinstance(lock.advisory, PostgresAdvisory):
+            return False
+        was_committed = lock.advisory.was_committed
+        try:
+            return not lock.ask(lambda connection: was_committed(connection, transactions))
+        except (FreezekitError, SQLAlchemyError):
+            return False
 
     @property
     def progress(self) -> str:
