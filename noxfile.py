@@ -17,7 +17,7 @@ WHEEL_TESTS = ["packaging", "locate", "upgrade", "backup", "create", "cli"]
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "typing", "tests", "faults", "frozen", "wheel"]
+nox.options.sessions = ["lint", "typing", "tests", "faults", "servers", "frozen", "wheel"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -57,9 +57,9 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests that build no bundle, on every Python found here; the others are reported as skipped."""
+    """Run the tests without bundles and servers, on every Python found here; the others are reported as skipped."""
     _install_project(session, "test")
-    session.run("pytest", "-m", "not frozen and not faults", "-n", "2", "-q", *session.posargs)
+    session.run("pytest", "-m", "not frozen and not faults and not servers", "-n", "2", "-q", *session.posargs)
 
 
 @nox.session
@@ -67,6 +67,13 @@ def faults(session: nox.Session) -> None:
     """Kill upgrades, fail their system calls, cut their power; ten times as often with ``-- --faults 10``."""
     _install_project(session, "test")
     session.run("pytest", "-m", "faults and not frozen", "-n", "2", "-q", *session.posargs)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Run the tests on PostgreSQL and MariaDB, once; as root on Debian this installs what is missing."""
+    _install_project(session, "test")
+    session.run("pytest", "-m", "servers", "-n", "2", "-q", "--durations=10", *session.posargs)
 
 
 @nox.session

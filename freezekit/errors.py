@@ -165,6 +165,7 @@ class MigrationFailed(FreezekitError):
 
     Attributes:
         database: The database that was being upgraded.
+        reason: What went wrong, without what it means for the database.
         applied: Revisions that are applied and stay applied (none where the upgrade is all or nothing).
         failed: The revision that failed, or None when it failed outside of any revision.
         pending: Revisions that were not reached.
@@ -183,6 +184,7 @@ class MigrationFailed(FreezekitError):
         action: str = "upgrade",
     ) -> None:
         self.database = database
+        self.reason = reason
         self.applied = tuple(applied)
         self.failed = failed
         self.pending = tuple(pending)
@@ -191,21 +193,31 @@ class MigrationFailed(FreezekitError):
         after = (
             "The database is as it was before."
             if restored
-            else f"Applied before that and still in place: {_comma(applied) or 'nothing'}."
+            else f"Applied before that and still in place: {_comma(applied) or 'no complete revision'}."
         )
         super().__init__(f"The {action} of {database} failed{where}: {reason}. {after}")
 
 
 class UpgradeCancelled(FreezekitError):
-    """The upgrade was cancelled by its caller; nothing was changed.
+    """The upgrade was cancelled by its caller; nothing was changed where the database can undo schema changes.
 
     Attributes:
         database: The database that was being upgraded.
+        applied: Revisions that are applied and stay applied; none where the upgrade is all or nothing.
+        restored: True when the database is exactly as it was before.
     """
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, *, applied: Sequence[str] = (), restored: bool = True) -> None:
         self.database = database
-        super().__init__(f"The upgrade of {database} was cancelled. Nothing was changed.")
+        self.applied = tuple(applied)
+        self.restored = restored
+        after = (
+            "Nothing was changed."
+            if restored
+            else f"Applied before that and still in place: {_comma(applied) or 'a part of one revision'}. "
+            "The next upgrade continues there."
+        )
+        super().__init__(f"The upgrade of {database} was cancelled. {after}")
 
 
 class EnvironmentIgnoredDatabase(FreezekitError):

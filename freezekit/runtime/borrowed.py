@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from freezekit.manifest import Manifest
 
+# The journals of upgrades on MySQL and MariaDB are no tables of the application.
+JOURNAL_PREFIX = "freezekit_journal_"
+
 
 def sqlalchemy_contents(connection: Connection, manifest: Manifest) -> Contents:
     """Read what a database says of itself; leaves the connection's transaction as it was."""
@@ -34,7 +37,7 @@ def _contents(connection: Connection, name: str) -> Contents:
     if inspector.has_table(name):
         rows: ScalarResult[str] = connection.scalars(select(column("version_num")).select_from(table(name)))
         return Contents(tuple(sorted(str(row) for row in rows)), ())
-    tables = tuple(inspector.get_table_names())
+    tables = tuple(one for one in inspector.get_table_names() if not one.startswith(JOURNAL_PREFIX))
     shared = any([one["name"] for one in inspector.get_columns(other)] == ["version_num"] for other in tables)
     return Contents(None, tables, has_other_chain=shared)
 
@@ -120,4 +123,5 @@ class SqlalchemyTarget(Target):
 
 
 def _place(url: Any) -> tuple[object, ...]:
-    return (url.get_backend_name(), url.host or "localhost", url.port, url.database)
+    host = url.host or url.query.get("host") or url.query.get("unix_socket") or "localhost"
+    return (url.get_backend_name(), host, url.port, url.database)

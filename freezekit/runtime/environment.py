@@ -201,7 +201,13 @@ def _compiled(tree: FolderTree, name: str, sha256: str | None, where: str) -> Co
 
 
 class Target:
-    """The database env.py must use, and how to tell that it does."""
+    """The database env.py must use, and how to tell that it does.
+
+    Attributes:
+        options: What overrules env.py's own options of ``context.configure``.
+    """
+
+    options: Mapping[str, object] = {}
 
     def url(self, driver: str | None) -> str:
         """Return the URL env.py is given, for the driver it needs or the default one."""
@@ -218,6 +224,9 @@ class Target:
     def is_ours(self, connection: Any) -> bool:
         """Return whether this SQLAlchemy connection is one to the target."""
         raise NotImplementedError
+
+    def configured(self, context: MigrationContext) -> None:
+        """Learn with what connection and options env.py will run the revisions."""
 
 
 class Run:
@@ -279,8 +288,9 @@ def _checked(environment: EnvironmentContext, run: Run, target: Target, database
         if connection is not None and not target.is_ours(connection):
             run.elsewhere = connection.engine.url.render_as_string(hide_password=True)
             raise EnvironmentIgnoredDatabase(database, run.elsewhere)
-        configure_as_asked(connection, *others, **options)
+        configure_as_asked(connection, *others, **{**options, **target.options})
         run.version_table = environment.get_context().version_table
+        target.configured(environment.get_context())
 
     return configure
 

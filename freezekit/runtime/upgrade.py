@@ -1,7 +1,7 @@
 """Upgrade one database: look, lock, look again, back up, run, check, commit.
 
 An SQLite file is upgraded inside one transaction on a connection of our own (:mod:`.sqlite_upgrade`). Any other
-database is reached through SQLAlchemy; env.py then runs its own transactions on it.
+database is reached through SQLAlchemy (:mod:`.server_upgrade`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from freezekit.errors import (
 )
 from freezekit.runtime import sqlite_upgrade
 from freezekit.runtime.backup import make_backup
-from freezekit.runtime.borrowed import SqlalchemyTarget, begun, sqlalchemy_contents
 from freezekit.runtime.database import Database
 from freezekit.runtime.environment import ManifestScripts, Run, Target, build_config, run_env, running
 from freezekit.runtime.guard import NeedsCopy
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     import threading
     from collections import Counter
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from sqlalchemy import Connection
 
     from freezekit.manifest import Manifest
     from freezekit.runtime.guard import GuardedConnection
@@ -118,8 +115,14 @@ def upgrade(job: Job) -> Report:
     """Upgrade a database and report; see :meth:`freezekit.Migrations.upgrade`."""
     started = time.monotonic()
     with running:
-        report = _upgrade_file(job) if job.database.path is not None else _upgrade_other(job)
+        report = _upgrade_file(job) if job.database.path is not None else _upgrade_server(job)
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _upgrade_server(job: Job) -> Report:
+    from freezekit.runtime.server_upgrade import upgrade_server
+
+    return upgrade_server(job)
 
 
 def rehearse(job: Job) -> Report:
@@ -237,7 +240,7 @@ def _migrate(job: Job, connection: GuardedConnection, pulse: Pulse, before: Coun
     run = _run_on_file(job, connection, _new_run(job, pulse))
     _check_version_table(run, job)
     reached = read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
-    _check(run, job, reached)
+    check_result(run, job, reached)
     pulse.phase("check")
     dangling = new_dangling(before, dangling_references(connection))
     if dangling and _must_not_dangle(job, connection):
@@ -307,7 +310,7 @@ def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None
     with engine.connect() as offered:
         # Some env.py expect an engine here, which is what pytest-alembic puts there.
         offered.connect = lambda: contextlib.nullcontext(offered)  # type: ignore[attr-defined]
-        _execute_env(job, run, _FileTarget(job.database, connection), offered)
+        execute_env(job, run, _FileTarget(job.database, connection), offered)
     if connection.undone:
         rest = (run.planned or ())[len(run.applied) + bool(run.current) :]
         raise MigrationFailed(
@@ -316,42 +319,11 @@ def _run_on_file(job: Job, connection: GuardedConnection, run: Run | None = None
     return run
 
 
-def _upgrade_other(job: Job) -> Report:
-    pulse = Pulse(job.database.name, job.manifest, job.request)
-
-    def usable_status(connection: Connection) -> Status:
-        status = status_of(sqlalchemy_contents(connection, job.manifest), job.manifest)
-        refuse_unusable(status, job.database.name)
-        return status
-
-    def work(connection: Connection) -> tuple[Status, Run]:
-        with begun(connection):
-            status, run = usable_status(connection), _new_run(job, pulse)
-            if job.planned(status):
-                _execute_env(job, run, SqlalchemyTarget(connection.engine.url, connection), connection)
-                _check(run, job, sqlalchemy_contents(connection, job.manifest).versions or ())
-            return status, run
-
-    if job.database.is_async:
-        # An async env.py begins an event loop of its own, so it cannot run inside the one of a connection.
-        status, run = job.database.connected(usable_status), _new_run(job, pulse)
-        if job.planned(status):
-            _execute_env(job, run, SqlalchemyTarget(job.database.url), None)
-    else:
-        status, run = job.database.connected(work)
-    if run.planned is None:
-        return Report((), None, status.state, 0.0, status.current)
-    after = job.database.connected(lambda connection: sqlalchemy_contents(connection, job.manifest))
-    _check(run, job, after.versions or ())
-    pulse.phase("done")
-    return Report(run.applied, None, status.state, 0.0, after.versions or ())
-
-
 def _new_run(job: Job, pulse: Pulse) -> Run:
     return Run(job.scripts.for_alembic(), job.request.revision, pulse.step)
 
 
-def _execute_env(job: Job, run: Run, target: Target, offered: object) -> None:
+def execute_env(job: Job, run: Run, target: Target, offered: object) -> None:
     """Run env.py on a database; whatever goes wrong leaves as an error of ours that names the revision."""
     scripts, request = job.scripts, job.request
     url = target.url(scripts.manifest.driver)
@@ -390,7 +362,7 @@ def _check_version_table(run: Run, job: Job) -> None:
         raise MigrationFailed(job.database.name, f"{reason}; {advice}", pending=run.planned)
 
 
-def _check(run: Run, job: Job, versions: Sequence[str]) -> None:
+def check_result(run: Run, job: Job, versions: Sequence[str]) -> None:
     """Refuse a result that is not what was asked for: some env.py swallow errors, or run nothing."""
     name = job.database.name
     if run.planned is None or run.elsewhere is not None:
@@ -437,7 +409,7 @@ def replay(scripts: Scripts, path: str, on_state: Callable[[GuardedConnection, S
 
         connection.claim(job.manifest.application_id)
         run = _run_on_file(job, connection, Run(scripts.for_alembic(), "heads", step))
-        _check(
+        check_result(
             run, job, read_contents(connection, replace(job.manifest, version_table=run.version_table)).versions or ()
         )
         sqlite_upgrade.commit(connection, path, 0.0)
