@@ -787,7 +787,10 @@ def test_two_releases_are_compared(  # noqa: PLR0913, PLR0917 - a table and its 
     """A shipped revision that is gone or edited fails; an edit whose reason the project names is accepted."""
     old = json.loads(migrations.manifest.to_json())
     new = json.loads(migrations.manifest.to_json())
+    renamed = {new["revisions"][3]["revision"]: edit.get("revision", new["revisions"][3]["revision"])}
     new["revisions"][3].update(edit)
+    for row in new["revisions"]:
+        row["down_revision"] = [renamed.get(one, one) for one in row["down_revision"]]
     (tmp_path / "old.json").write_text(json.dumps(old))
     (tmp_path / "new.json").write_text(json.dumps(new))
     if reason:
@@ -803,5 +806,5 @@ def test_two_releases_are_compared(  # noqa: PLR0913, PLR0917 - a table and its 
     assert verdict is None or verdict in said
     assert main(["diff", "old.json", "new.json", "--json"]) == code
     answer = json.loads(capsys.readouterr().out)
-    assert answer["failures"] == code
+    assert bool(answer["failures"]) == bool(code)
     assert main(["diff", "old.json", "nowhere.json"]) == 1

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from freezekit.errors import DatabaseUnversioned
 from freezekit.runtime.fingerprint import Fingerprints, fingerprint
+from freezekit.runtime.job import Request
+from freezekit.runtime.replay import replay, stamp
 from freezekit.runtime.sqlite_file import opened
-from freezekit.runtime.upgrade import Request, replay, stamp
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
     from freezekit.runtime.database import Database
+    from freezekit.runtime.job import Scripts
     from freezekit.runtime.reports import Status
-    from freezekit.runtime.upgrade import Scripts
 
 _LOOK_SECONDS = 5.0
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from freezekit.config import Chain
     from freezekit.runtime.database import Database, DatabaseLike
+    from freezekit.runtime.job import Scripts
     from freezekit.runtime.reports import BackupFile, Progress
-    from freezekit.runtime.upgrade import Scripts
     from freezekit.tree import Tree
 
 ALL_HEADS = "heads"
@@ -67,7 +67,7 @@ class Migrations:
         if manifest.version_table is None:
             from dataclasses import replace
 
-            from freezekit.runtime.upgrade import probed_version_table
+            from freezekit.runtime.replay import probed_version_table
 
             manifest = replace(manifest, version_table=probed_version_table(self._scripts_of(manifest)))
         return manifest
@@ -112,7 +112,7 @@ class Migrations:
             DatabaseAhead, DatabaseUnversioned, ForeignDatabase, NotADatabase: As :meth:`upgrade` would.
             UsageError: The target is unknown.
         """
-        from freezekit.runtime.upgrade import Job, Request
+        from freezekit.runtime.job import Job, Request
 
         database = database_of(db)
         status = self._usable_status(database)
@@ -141,7 +141,8 @@ class Migrations:
         """
         from freezekit.runtime.environment import ManifestScripts, build_config, offline_sql, running
         from freezekit.runtime.host import undisturbed
-        from freezekit.runtime.upgrade import Job, Request, file_sql
+        from freezekit.runtime.job import Job, Request
+        from freezekit.runtime.replay import file_sql
 
         database = database_of(db)
         status = self._usable_status(database)
@@ -219,11 +220,11 @@ class Migrations:
             status = self._usable_status(database)
             if revision == ALL_HEADS and status.state is State.CURRENT and not has_leftover_copy(database.path):
                 return Report((), None, status.state, time.monotonic() - started, status.current)
-        from freezekit.runtime.upgrade import Job, Request, upgrade
-        from freezekit.runtime.upgrade import rehearse as rehearsed
+        from freezekit.runtime.job import Job, Request
+        from freezekit.runtime.upgrade import upgrade
 
         request = Request(revision, on_progress, cancel, backup, timeout, x_arguments)
-        return (rehearsed if rehearse else upgrade)(Job(self.scripts, database, request))
+        return upgrade(Job(self.scripts, database, request), rehearse=rehearse)
 
     def alembic_config(
         self, db: DatabaseLike | None = None, *, x_arguments: Mapping[str, str | Sequence[str]] | None = None
@@ -443,7 +444,7 @@ class Migrations:
             raise InvalidMigrations(self._tree.root, issues)
 
     def _replay(self, path: str) -> None:
-        from freezekit.runtime.upgrade import replay
+        from freezekit.runtime.replay import replay
 
         replay(self.scripts, path, lambda _connection, _revisions: None)
 
@@ -453,7 +454,7 @@ class Migrations:
         return self._scripts_of(self.manifest)
 
     def _scripts_of(self, manifest: Manifest) -> Scripts:
-        from freezekit.runtime.upgrade import Scripts
+        from freezekit.runtime.job import Scripts
 
         prepend = self._chain.prepend_sys_path if self.bundle == "source" else ()
         return Scripts(self._real_tree_of(manifest), manifest, prepend)

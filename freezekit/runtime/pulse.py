@@ -11,7 +11,7 @@ from freezekit.runtime.reports import Progress
 if TYPE_CHECKING:
     from freezekit.manifest import Manifest
     from freezekit.runtime.environment import Run
-    from freezekit.runtime.upgrade import Request
+    from freezekit.runtime.job import Request
 
 _ASK_SECONDS = 0.05
 _TELL_SECONDS = 0.2

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from freezekit.runtime.environment import Run
+    from freezekit.runtime.job import Job
     from freezekit.runtime.pulse import Pulse
     from freezekit.runtime.reports import Status
     from freezekit.runtime.server_lock import ServerLock
-    from freezekit.runtime.upgrade import Job
 
 
 class ServerTarget(SqlalchemyTarget):

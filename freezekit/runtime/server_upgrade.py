@@ -16,19 +16,19 @@ from freezekit.errors import FreezekitError, MigrationFailed, UpgradeCancelled
 from freezekit.runtime.advisory import Advisory, advisory_of
 from freezekit.runtime.borrowed import begun, sqlalchemy_contents
 from freezekit.runtime.environment import Run
+from freezekit.runtime.job import check_result, execute_env
 from freezekit.runtime.pulse import Pulse
 from freezekit.runtime.reports import Report, Status
 from freezekit.runtime.server_lock import ServerLock
 from freezekit.runtime.server_target import ServerTarget
 from freezekit.runtime.status import refuse_unusable, status_of
-from freezekit.runtime.upgrade import check_result, execute_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
-    from freezekit.runtime.upgrade import Job
+    from freezekit.runtime.job import Job
 
 
 def upgrade_server(job: Job) -> Report:

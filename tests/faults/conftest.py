@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-from harness import HERE, OLD, Server, Subject, state, write_history
-from histories import Project, plain_upgrade
+from harness import HERE, Server, Subject, made_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,16 +51,3 @@ def server(run_folder: Path) -> Iterator[Server]:
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A document of a past release, for each way of upgrading."""
     return made_subject(request.param, tmp_path_factory.mktemp("subject"))
-
-
-def made_subject(way: str, folder: Path) -> Subject:
-    """Make the document, and what plain Alembic makes of it."""
-    project = write_history(Project(folder / "project"))
-    original, plain = folder / "original", folder / "plain.db"
-    plain_upgrade(project.root, original, OLD)
-    shutil.copyfile(original, plain)
-    plain_upgrade(project.root, plain)
-    with closing(sqlite3.connect(original)) as connection:
-        connection.execute(f"PRAGMA journal_mode = {'wal' if way == 'write-ahead log' else 'delete'}")
-    limit = 0 if way == "copy back" else None
-    return Subject(project.migrations, original, state(original), state(plain), limit)

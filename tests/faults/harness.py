@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histories import Project, plain_upgrade
+
 import freezekit
 from freezekit import State
 
@@ -176,3 +178,16 @@ def sampled(count: int, factor: int, most: int) -> Iterator[int]:
     """Yield numbers from 1 to a count: all of them, or so many spread over them."""
     wanted = min(count, most * factor)
     yield from sorted({1 + round(one * (count - 1) / max(wanted - 1, 1)) for one in range(wanted)})
+
+
+def made_subject(way: str, folder: Path) -> Subject:
+    """Make the document, and what plain Alembic makes of it."""
+    project = write_history(Project(folder / "project"))
+    original, plain = folder / "original", folder / "plain.db"
+    plain_upgrade(project.root, original, OLD)
+    shutil.copyfile(original, plain)
+    plain_upgrade(project.root, plain)
+    with closing(sqlite3.connect(original)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {'wal' if way == 'write-ahead log' else 'delete'}")
+    limit = 0 if way == "copy back" else None
+    return Subject(project.migrations, original, state(original), state(plain), limit)

@@ -70,7 +70,9 @@ def _work(shim: Any, request: dict[str, Any], result: Path) -> None:
         told = {"error": type(error).__name__, "message": repr(error)}
     finally:
         shim.fault_arm(b"", ctypes.c_long(-1), 0, None)
-        result.write_text(json.dumps(told))
+        part = result.with_suffix(".part")
+        part.write_text(json.dumps(told))
+        part.replace(result)  # the kill may come now
         os._exit(code)
 
 

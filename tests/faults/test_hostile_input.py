@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import made_subject
+from harness import made_subject
 
 import freezekit
 

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import alembic
 import pytest
-from conftest import BUILD_SECONDS, ELSEWHERE, Bundle, HiddenSource
+from bundles import BUILD_SECONDS, ELSEWHERE, Bundle, HiddenSource
 from filelock import FileLock
 
 if TYPE_CHECKING:

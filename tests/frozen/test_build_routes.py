@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from conftest import Bundle, HiddenSource
+    from bundles import Bundle, HiddenSource
 
 pytestmark = pytest.mark.frozen
 

@@ -29,7 +29,7 @@ from projects import (
 from sample_data import columns, content
 
 if TYPE_CHECKING:
-    from conftest import Bundle, HiddenSource
+    from bundles import Bundle, HiddenSource
 
 pytestmark = pytest.mark.frozen
 

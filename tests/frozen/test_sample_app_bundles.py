@@ -16,7 +16,7 @@ import pytest
 from sample_data import RELEASES, content, expected_head, pending, plain_upgrade
 
 if TYPE_CHECKING:
-    from conftest import Bundle
+    from bundles import Bundle
 
 
 def opened(bundle: Bundle, document: Path, **how: Any) -> dict[str, Any]:
