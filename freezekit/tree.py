@@ -78,7 +78,7 @@ class ZipTree:
             return self._zip.read(self.member(name))
         except KeyError as error:
             raise FileNotFoundError(self.path(name)) from error
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, EOFError) as error:
             raise UnreadableBundle(self.path(name), str(error)) from error
 
     def files(self, folder: str = ".", *, recursive: bool = True) -> list[str]:
@@ -122,7 +122,7 @@ def open_zip(archive: str) -> zipfile.ZipFile:
 
     try:
         return zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
         raise UnreadableBundle(archive, str(error)) from error
 
 
