@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import connected, content, versions
 from histories import ENV, Project
+from private import connected, content, versions
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 from workers import upgrade
@@ -16,7 +16,7 @@ from freezekit import MigrationFailed, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Server
+    from private import Server
     from sqlalchemy import Engine
 
 ALL = ("r1", "r2", "r3", "r4", "r5", "r6")

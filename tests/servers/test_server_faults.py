@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import content, versions
+from private import content, versions
 from sqlalchemy import make_url
 from workers import started, upgrade
 
 from freezekit import MigrationFailed
 
 if TYPE_CHECKING:
-    from conftest import Server
     from histories import Project
+    from private import Server
 
 # More than the chain has, so that some programs end before they are killed.
 STATEMENTS = 260
@@ -23,8 +23,8 @@ STATEMENTS = 260
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    found: int = request.config.getoption("--rounds")
-    return found
+    """How many random kills on each server."""
+    return 4 * int(request.config.getoption("--faults"))
 
 
 def test_killed_upgrades_are_finished_by_the_next_start(server: Server, project: Project, rounds: int) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import connected, content, versions
+from private import connected, content, versions
 from sqlalchemy import make_url
 from test_server_databases import ALL, ASYNC_ENV, plain
 from workers import started, together
@@ -21,8 +21,8 @@ from freezekit.runtime.server_lock import ServerLock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Server
     from histories import Project
+    from private import Server
 
 CROWD = 50
 SLEEP = {"postgresql": "SELECT pg_sleep({})", "mysql": "SELECT SLEEP({})"}
