@@ -142,12 +142,17 @@ def test_a_failed_upgrade_leaves_its_hosts_transaction_usable(postgresql: Server
     assert content(url)["mine"][1] == ["(1,)"]
 
 
-def test_an_async_url_is_upgraded(postgresql: Server, project: Project) -> None:
+def asynchronous_url(url: str) -> str:
+    """Return the same URL with a driver for event loops."""
+    return url.replace("+psycopg", "+asyncpg").replace("+pymysql", "+aiomysql")
+
+
+def test_an_async_url_is_upgraded(server: Server, project: Project) -> None:
     """The lock of an async URL has an event loop of its own."""
-    url = postgresql.database()
-    expected = plain(project, postgresql)
+    url = server.database()
+    expected = plain(project, server)
     project.env(ASYNC_ENV)
-    asynchronous = url.replace("+psycopg", "+asyncpg")
+    asynchronous = asynchronous_url(url)
     migrations = project.located()
     assert migrations.status(asynchronous).state is State.NEW
     assert migrations.upgrade(asynchronous).applied == ALL
