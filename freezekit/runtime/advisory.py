@@ -108,7 +108,8 @@ class PostgresAdvisory(Advisory):
 
     def interrupt(self, connection: Connection, worker: int) -> None:
         """Cancel the running statement; its transaction can then only be rolled back."""
-        connection.execute(text("SELECT pg_cancel_backend(:pid)"), {"pid": worker})
+        with connection.begin_nested():  # an error must not end the transaction that holds the lock
+            connection.execute(text("SELECT pg_cancel_backend(:pid)"), {"pid": worker})
 
     def _holder(self, connection: Connection, lock: str) -> int | None:
         key = _number(lock)

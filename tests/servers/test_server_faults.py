@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from private import content, versions
+from private import connected, content, versions
 from sqlalchemy import make_url
-from workers import started, upgrade
+from workers import UNDECIDED, started, upgrade
 
 from freezekit import MigrationFailed
 
@@ -192,6 +192,22 @@ def test_a_revision_continues_where_it_was_killed(
     assert halfway.rows == rows
     tables = mariadb.run(f"SHOW TABLES FROM {make_url(halfway.url).database}")
     assert not [name for (name,) in tables if "journal" in name]
+
+
+@pytest.mark.parametrize("elsewhere", ["CREATE TABLE u (id INT)", "DO 1"], ids=["others change the schema", "alone"])
+def test_a_statement_that_did_not_take_effect_is_executed(elsewhere: str, halfway: Halfway, mariadb: Server) -> None:
+    """What others change meanwhile is not taken for its effect."""
+    project, url = halfway.project, halfway.url
+    make = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.String(99)))'
+    project.revision("k1", None, f"{make}\n{ALTER}\nop.execute('INSERT INTO t (y) VALUES (1)')")
+    process, pipe = started(str(project.migrations), url, kill_at=UNDECIDED)
+    pipe.send("go")
+    process.join()
+    assert process.exitcode == -9
+    with connected(url) as connection:
+        connection.exec_driver_sql(elsewhere)
+    assert upgrade(str(project.migrations), url) == ("k1",)
+    assert halfway.rows == ["(1, None, 1)"]
 
 
 @pytest.mark.parametrize(
