@@ -100,12 +100,12 @@ _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 def schema_digest(connection: Connection, journal: Table, statement: str) -> str:
     """Return a digest of the journal's database, as far as a statement names what is or is not in it."""
-    schema, names = journal.schema or "", statement.lower()
+    schema = journal.schema or ""
     quoted = connection.dialect.identifier_preparer.quote_identifier
     tables = connection.exec_driver_sql(f"SHOW FULL TABLES FROM {quoted(schema)}").all()
     seen: list[object] = []
     for name, kind in tables:
-        if name.lower() in names and name != journal.name:
+        if _names(statement, name) and name != journal.name:
             seen.append((name, kind))
             if kind in {"BASE TABLE", "SEQUENCE"}:
                 what = "TABLE" if kind == "BASE TABLE" else kind
@@ -113,5 +113,9 @@ def schema_digest(connection: Connection, journal: Table, statement: str) -> str
                 seen.append(_COUNTER.sub("", made))
     for query in _OBJECTS.split(";"):
         rows = connection.execute(text(query), {"schema": schema})
-        seen += [tuple(row) for row in rows if row[0].lower() in names]
+        seen += [tuple(row) for row in rows if _names(statement, row[0])]
     return hashlib.sha256(repr(seen).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _names(statement: str, name: str) -> bool:
+    return re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", statement, re.IGNORECASE) is not None

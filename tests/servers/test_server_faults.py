@@ -195,7 +195,7 @@ def test_a_revision_continues_where_it_was_killed(
 
 
 @pytest.mark.parametrize("elsewhere", ["CREATE TABLE u (id INT)", "DO 1"], ids=["others change the schema", "alone"])
-def test_a_statement_that_did_not_take_effect_is_executed(elsewhere: str, halfway: Halfway, mariadb: Server) -> None:
+def test_a_statement_that_did_not_take_effect_is_executed(elsewhere: str, halfway: Halfway) -> None:
     """What others change meanwhile is not taken for its effect."""
     project, url = halfway.project, halfway.url
     make = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.String(99)))'
