@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 from workers import upgrade
 
-from freezekit import MigrationFailed, State
+from freezekit import DatabaseInUse, MigrationFailed, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,10 @@ def test_a_transaction_of_postgresql_is_its_hosts_to_end(postgresql: Server, pro
             transaction.rollback()
         assert content(url) == {}
         with connection.begin():
-            assert project.located().upgrade(connection).applied == ALL
+            assert project.located().upgrade(connection, "r2").applied == ALL[:2]
+            assert project.located().upgrade(connection, timeout=0).applied == ALL[2:]
+            with pytest.raises(DatabaseInUse):
+                project.located().upgrade(url, timeout=0)
     assert content(url) == plain(project, postgresql)
 
 
