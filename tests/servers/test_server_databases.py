@@ -181,20 +181,20 @@ def test_a_failed_upgrade_of_postgresql_changes_nothing(each: bool, postgresql: 
     assert content(url) == before
 
 
-def test_a_revision_of_postgresql_that_commits_is_not_called_undone(postgresql: Server, project: Project) -> None:
+@pytest.mark.parametrize("from_revision", ["r5", "r6"], ids=["a version is committed too", "the version is as before"])
+def test_a_revision_of_postgresql_that_commits_is_not_called_undone(
+    from_revision: str, postgresql: Server, project: Project
+) -> None:
     """An error does not promise what a COMMIT inside a revision has broken."""
     project.revision("r7", "r6", "op.execute('CREATE TABLE stays (id int)'); op.execute('COMMIT'); 1 / 0")
     url = postgresql.database()
+    project.located().upgrade(url, from_revision)
     with pytest.raises(MigrationFailed) as caught:
         project.located().upgrade(url)
-    assert caught.value.restored is False
-    assert caught.value.applied == tuple(one for one in ALL if one in _reached(url))
+    assert (caught.value.restored, caught.value.failed) == (False, "r7")
+    assert caught.value.applied == ALL[ALL.index(from_revision) + 1 :]
+    assert versions(url) == ["r6"]
     assert "stays" in content(url)
-
-
-def _reached(url: str) -> tuple[str, ...]:
-    (version,) = versions(url)
-    return ALL[: ALL.index(version) + 1]
 
 
 def test_a_revision_outside_of_a_transaction_takes_no_other_with_it(postgresql: Server, project: Project) -> None:
