@@ -166,7 +166,8 @@ def start_mariadb(folder: Path) -> str:
     subprocess.run(make, check=True, capture_output=True, timeout=START_SECONDS)
     (folder / "mariadb.stop").write_text(f"mariadb-admin --no-defaults -uroot --socket={socket} shutdown")
     serve = ["mariadbd", *options, f"--socket={socket}", "--skip-networking", f"--pid-file={folder / 'my.pid'}"]
-    serve += ["--innodb-buffer-pool-size=64M", "--max-connections=300"]
+    # Servers that share a folder for temporary files delete those of each other when they start.
+    serve += [f"--tmpdir={folder}", "--innodb-buffer-pool-size=64M", "--max-connections=300"]
     log = shlex.quote(str(folder / "mariadb.log"))
     subprocess.run(["sh", "-c", f"setsid {shlex.join(serve)} >{log} 2>&1 &"], check=True, timeout=START_SECONDS)
     url = URL.create("mysql+pymysql", "root", database="mysql", query={"unix_socket": str(socket)})

@@ -161,8 +161,8 @@ ALTER = 'op.add_column("t", sa.Column("y", sa.Integer))'
             ["(1, 'a', 3)"],
         ),
         (
-            f"with op.get_context().autocommit_block(): {INSERT}",
-            f"op.execute('UPDATE t SET x = CONCAT(x, 1)')\n{ALTER}",
+            f"block = op.get_context().autocommit_block()\nblock.__enter__()\n{INSERT}",
+            f"block.__exit__(None, None, None)\nop.execute('UPDATE t SET x = CONCAT(x, 1)')\n{ALTER}",
             ["(1, 'a1', None)"],
         ),
         (
