@@ -57,7 +57,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests without bundles and servers, on every Python found here; the others are reported as skipped."""
+    """Run the tests that need neither bundle nor server, on every Python found; the others are reported as skipped."""
     _install_project(session, "test")
     session.run("pytest", "-m", "not frozen and not faults and not servers", "-n", "2", "-q", *session.posargs)
 
@@ -71,7 +71,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Run the tests on PostgreSQL and MariaDB, once; as root on Debian this installs what is missing."""
+    """Run the tests on PostgreSQL and MariaDB, once; root on Debian installs what is missing; ``-- --faults 10``."""
     _install_project(session, "test")
     session.run("pytest", "-m", "servers", "-n", "2", "-q", "--durations=10", *session.posargs)
 

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 
 class Advisory:
-    """How a kind of server takes, shows and breaks advisory locks, for one database and version table."""
+    """How a kind of server takes, shows and breaks advisory locks, for one database and version table.
+
+    Attributes:
+        lent: The session of a connection that the host lends; its transaction may hold the work lock already.
+    """
 
     isolation = "AUTOCOMMIT"
+    session = text("SELECT CONNECTION_ID()")
+    lent: int | None = None
 
     def __init__(self, schema: str, version_table: str) -> None:
         self.schema = schema
@@ -60,6 +66,7 @@ class PostgresAdvisory(Advisory):
     """
 
     isolation = "READ COMMITTED"
+    session = text("SELECT pg_backend_pid()")
 
     _SETTINGS = text(
         "SELECT set_config(name, '0', true) FROM pg_settings"
@@ -80,7 +87,7 @@ class PostgresAdvisory(Advisory):
             raw.prepare_threshold = None
         connection.execute(self._SETTINGS)
         key = _number(self.upgrade)
-        if connection.scalar(self._TRY, {"key": key}) and self.worker(connection) is None:
+        if connection.scalar(self._TRY, {"key": key}) and self.worker(connection) in {None, self.lent}:
             return True
         connection.rollback()
         return False
@@ -95,7 +102,7 @@ class PostgresAdvisory(Advisory):
 
     def is_held(self, connection: Connection) -> bool:
         """Return whether the connection's transaction still holds the upgrade lock."""
-        return bool(self._holder(connection, self.upgrade) == connection.scalar(text("SELECT pg_backend_pid()")))
+        return bool(self._holder(connection, self.upgrade) == connection.scalar(self.session))
 
     def transaction(self, connection: Connection) -> int:
         """Return the id of the transaction that a connection is in."""
@@ -108,7 +115,8 @@ class PostgresAdvisory(Advisory):
 
     def interrupt(self, connection: Connection, worker: int) -> None:
         """Cancel the running statement; its transaction can then only be rolled back."""
-        connection.execute(text("SELECT pg_cancel_backend(:pid)"), {"pid": worker})
+        with connection.begin_nested():  # an error must not end the transaction that holds the lock
+            connection.execute(text("SELECT pg_cancel_backend(:pid)"), {"pid": worker})
 
     def _holder(self, connection: Connection, lock: str) -> int | None:
         key = _number(lock)
@@ -129,7 +137,7 @@ class MysqlAdvisory(Advisory):
         """Take the upgrade lock."""
         if not connection.scalar(text("SELECT GET_LOCK(:name, 0)"), {"name": self.upgrade}):
             return False
-        if self.worker(connection) is None:
+        if self.worker(connection) in {None, self.lent}:
             return True
         connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": self.upgrade})
         return False

@@ -201,11 +201,7 @@ def _compiled(tree: FolderTree, name: str, sha256: str | None, where: str) -> Co
 
 
 class Target:
-    """The database env.py must use, and how to tell that it does.
-
-    Attributes:
-        options: What overrules env.py's own options of ``context.configure``.
-    """
+    """The database env.py must use, and how to tell that it does; ``options`` overrule env.py's own."""
 
     options: Mapping[str, object] = {}
 

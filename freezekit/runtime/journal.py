@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
-_SHOWN = 2_000  # characters of a statement, for people
+_SHOWN = 200
+_KEPT = 8_000  # characters of a statement
 # More rows of answers than these are not kept in memory.
 _MOST_ROWS = 200_000
 
@@ -55,7 +56,7 @@ class Journal:
     """
 
     def __init__(
-        self, table: Table, database: str, found: Sequence[tuple[str, Entry]], look: Callable[[], str]
+        self, table: Table, database: str, found: Sequence[tuple[str, Entry]], look: Callable[[str], str]
     ) -> None:
         self._table = table
         self._database = database
@@ -105,7 +106,7 @@ class Journal:
         """Forget a revision in the transaction that writes the new version; an ``on_version_apply`` of Alembic."""
         self._refuse_again()
         if self._replayed:
-            raise self._refuse(f"it ended before {self._replayed[0].statement!r}, which it had done the time before")
+            raise self._refuse(f"it ended before {_shown(self._replayed[0].statement)}, which it had done")
         if self._connection is not None and (self._found or self._is_clean):
             with self._unseen():
                 self._connection.execute(delete(self._table))
@@ -138,7 +139,7 @@ class Journal:
         if self._replayed:
             return self._replay(self._replayed.popleft(), call, digest)
         work: Any = call.context.root_connection
-        entry = Entry(self._position, kind_of(call.statement), digest, call.statement[:_SHOWN])
+        entry = Entry(self._position, kind_of(call.statement), digest, call.statement[:_KEPT])
         if entry.kind is Kind.WRITES and _commits_each(work):
             self._in_transaction(entry, call)
         else:
@@ -147,11 +148,11 @@ class Journal:
 
     def _replay(self, entry: Entry, call: Call, digest: str) -> bool:
         if entry.digest != digest:
-            raise self._refuse(f"it now asks {call.statement!r} where it had asked {entry.statement!r}")
+            raise self._refuse(f"it now asks {_shown(call.statement)} where it had asked {_shown(entry.statement)}")
         if entry.kind is Kind.LOSES:
-            raise self._refuse(f"{entry.statement!r} left something in a session that is gone")
+            raise self._refuse(f"{_shown(entry.statement)} left something in a session that is gone")
         if entry.kind is Kind.WRITES and entry.answer is None:
-            raise self._refuse(f"the answer to {entry.statement!r} could not be kept")
+            raise self._refuse(f"the answer to {_shown(entry.statement)} could not be kept")
         if entry.kind is Kind.SESSION or (entry.kind is Kind.READS and entry.answer is None):
             return False
         if entry.answer is not None:
@@ -172,7 +173,7 @@ class Journal:
 
     def _perform(self, entry: Entry, call: Call) -> None:
         if entry.kind is Kind.COMMITS:
-            entry.schema_before = self._look()
+            entry.schema_before = self._look(entry.statement)
             self._pending.append(entry)
             self._write()
         try:
@@ -245,6 +246,12 @@ class Journal:
         """Let no statement run after a refusal that the revision swallowed."""
         if self._refusal is not None:
             raise self._refusal
+
+
+def _shown(statement: str) -> str:
+    """Return a statement as a message shows it."""
+    line = " ".join(statement.split())
+    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ...")
 
 
 def _commits_each(connection: Connection) -> bool:

@@ -65,7 +65,10 @@ def found_entries(connection: Connection, table: Table) -> list[tuple[str, Entry
     columns = table.c
     rows = connection.execute(select(table).order_by(columns.revision, columns.position)).mappings()
     found = [(row["revision"], _entry_of(row)) for row in rows]
-    if found and found[-1][1].kind is Kind.COMMITS and found[-1][1].schema_before == schema_digest(connection, table):
+    last = found[-1][1] if found else None
+    if last is None or last.kind is not Kind.COMMITS:
+        return found
+    if last.schema_before == schema_digest(connection, table, last.statement):
         found.pop()
     return found
 
@@ -87,7 +90,7 @@ _OBJECTS = """
     FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :schema ORDER BY 1;
     SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT
     FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :schema ORDER BY 1;
-    SELECT ROUTINE_TYPE, ROUTINE_NAME, DTD_IDENTIFIER, ROUTINE_DEFINITION
+    SELECT ROUTINE_NAME, ROUTINE_TYPE, DTD_IDENTIFIER, ROUTINE_DEFINITION
     FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :schema ORDER BY 1, 2;
     SELECT EVENT_NAME, EVENT_DEFINITION, INTERVAL_VALUE, INTERVAL_FIELD, STATUS
     FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :schema ORDER BY 1
@@ -95,17 +98,24 @@ _OBJECTS = """
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
-def schema_digest(connection: Connection, journal: Table) -> str:
-    """Return a digest of everything in the journal's database that a statement could change beside rows."""
+def schema_digest(connection: Connection, journal: Table, statement: str) -> str:
+    """Return a digest of the journal's database, as far as a statement names what is or is not in it."""
     schema = journal.schema or ""
     quoted = connection.dialect.identifier_preparer.quote_identifier
     tables = connection.exec_driver_sql(f"SHOW FULL TABLES FROM {quoted(schema)}").all()
-    seen: list[object] = [tuple(row) for row in tables if row[0] != journal.name]
+    seen: list[object] = []
     for name, kind in tables:
-        if kind in {"BASE TABLE", "SEQUENCE"} and name != journal.name:
-            what = "TABLE" if kind == "BASE TABLE" else kind
-            made = connection.exec_driver_sql(f"SHOW CREATE {what} {quoted(schema)}.{quoted(name)}").one()[1]
-            seen.append(_COUNTER.sub("", made))
+        if _names(statement, name) and name != journal.name:
+            seen.append((name, kind))
+            if kind in {"BASE TABLE", "SEQUENCE"}:
+                what = "TABLE" if kind == "BASE TABLE" else kind
+                made = connection.exec_driver_sql(f"SHOW CREATE {what} {quoted(schema)}.{quoted(name)}").one()[1]
+                seen.append(_COUNTER.sub("", made))
     for query in _OBJECTS.split(";"):
-        seen += [tuple(row) for row in connection.execute(text(query), {"schema": schema})]
+        rows = connection.execute(text(query), {"schema": schema})
+        seen += [tuple(row) for row in rows if _names(statement, row[0])]
     return hashlib.sha256(repr(seen).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _names(statement: str, name: str) -> bool:
+    return re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", statement, re.IGNORECASE) is not None

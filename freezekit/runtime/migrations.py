@@ -174,8 +174,9 @@ class Migrations:
         """Upgrade a database, or create it; does nothing at all when nothing is pending.
 
         An SQLite file is upgraded as one change: it is backed up, all pending revisions run in one transaction that
-        env.py cannot end, the result is checked, and only then committed. Whatever fails, the file is as it was. Any
-        other database is upgraded by env.py's own transactions.
+        env.py cannot end, the result is checked, and only then committed. Whatever fails, the file is as it was. A
+        database of a server is locked; on PostgreSQL all is one transaction, and on MySQL and MariaDB an upgrade that
+        was stopped halfway is continued by the next.
 
         env.py runs unmodified. It gets the database as ``sqlalchemy.url``, as ``config.attributes["connection"]``, and
         through any engine of its own that leads to it. Logging, working directory, ``sys.path`` and ``sys.argv`` of
@@ -186,7 +187,8 @@ class Migrations:
                 ``Connection`` that has a transaction open is the caller's to commit.
             revision: Any target of ``alembic upgrade``: ``"heads"``, ``"head"``, an id, ``"branch@head"``, ``"+1"``.
             on_progress: Called from this thread before each revision and once at the end.
-            cancel: A function or an ``Event``; asked before each revision and while SQLite statements run.
+            cancel: A function or an ``Event``; asked before each revision and while statements run, on a server from
+                another thread.
             backup: How the copy made before the first change is kept; None makes none.
             timeout: How long to wait for another program that uses the database, in seconds.
             x_arguments: What env.py gets from ``context.get_x_argument``, such as ``{"dbPath": "..."}``; a value may
@@ -202,7 +204,7 @@ class Migrations:
             NotADatabase, ForeignDatabase: It is none of ours; nothing was changed.
             DatabaseInUse: It stayed locked; nothing was changed.
             EnvironmentIgnoredDatabase: env.py connected elsewhere; nothing was changed.
-            UpgradeCancelled: ``cancel`` said so; an SQLite file was not changed.
+            UpgradeCancelled: ``cancel`` said so; ``restored`` says whether the database is as before.
             InvalidMigrations: A script is missing, altered or broken; an SQLite file was not changed.
             MigrationFailed: A revision failed; ``restored`` says whether the database is as before.
             UsageError: The target is unknown, or ``db`` is no database.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import random
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from freezekit.errors import DatabaseInUse, MigrationFailed, UpgradeCancelled
 
@@ -53,6 +55,7 @@ class ServerLock:
         self._thread = threading.Thread(target=self._keep, name="freezekit-lock", daemon=True)
         self._failure: BaseException | None = None
         self._cancel_at = 0.0
+        self._given_up = threading.Event()
 
     def __enter__(self) -> Self:
         """Wait for the lock.
@@ -70,6 +73,7 @@ class ServerLock:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._given_up.set()
         self._tasks.put(None)
         self._thread.join()
 
@@ -129,12 +133,12 @@ class ServerLock:
     def _wait(self, connection: Connection) -> None:
         name, started = self.name, time.monotonic()
         while not self.advisory.take(connection):
-            if self._cancelled():
+            if self._cancelled() or self._given_up.is_set():
                 raise UpgradeCancelled(name)
             waited = time.monotonic() - started
             if waited >= self._timeout:
                 raise DatabaseInUse(name, waited)
-            time.sleep(min(random.uniform(*_POLL_SECONDS), max(self._timeout - waited, 0.0)))  # noqa: S311 - no secret
+            self._given_up.wait(min(random.uniform(*_POLL_SECONDS), self._timeout - waited))  # noqa: S311 - no secret
 
     def _interrupt_if_cancelled(self, connection: Connection) -> None:
         """Stop env.py's statement, again and again: it may not have begun when it was first told."""
@@ -144,7 +148,8 @@ class ServerLock:
         self._cancel_at = now + _CANCEL_AGAIN_SECONDS
         worker = self.advisory.worker(connection)
         if worker is not None:
-            self.advisory.interrupt(connection, worker)
+            with contextlib.suppress(SQLAlchemyError):  # its connection may be gone by now
+                self.advisory.interrupt(connection, worker)
 
 
 def _answer(task: tuple[Callable[[Connection], Any], Future[Any]], connection: Connection) -> None:

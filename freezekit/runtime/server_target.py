@@ -62,6 +62,7 @@ class ServerTarget(SqlalchemyTarget):
 
     def configured(self, context: MigrationContext) -> None:
         """Watch the connection that env.py will run the revisions with."""
+        self._ends.close()  # some env.py configure more than once
         work = self._work = context.connection
         if self._lock is None or work is None:
             return
@@ -137,7 +138,9 @@ def _journal(job: Job, lock: ServerLock | None) -> Iterator[Journal | None]:
     table = journal_table(lock.advisory.schema, job.manifest.version_table or "")
     found = lock.ask(lambda connection: found_entries(connection, table))
     try:
-        yield Journal(table, lock.name, found, lambda: lock.ask(lambda one: schema_digest(one, table)))
+        yield Journal(
+            table, lock.name, found, lambda statement: lock.ask(lambda one: schema_digest(one, table, statement))
+        )
     finally:
         with contextlib.suppress(SQLAlchemyError, MigrationFailed):
             lock.ask(lambda connection: drop_if_settled(connection, table))

@@ -53,6 +53,8 @@ def _look_and_find_lock(job: Job, connection: Connection) -> tuple[Status, Advis
     """Return where a database stands, and how it is locked; a lent connection's transaction stays as it was."""
     status, was_open = _look(job, connection), connection.in_transaction()
     advisory = advisory_of(connection, job.manifest.version_table or "")
+    if advisory is not None and job.database.connection is not None:
+        advisory.lent = connection.scalar(advisory.session)
     if not was_open and connection.in_transaction():
         connection.rollback()
     return status, advisory

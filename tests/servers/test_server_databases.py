@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import connected, content, versions
 from histories import ENV, Project
+from private import connected, content, versions
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 from workers import upgrade
 
-from freezekit import MigrationFailed, State
+from freezekit import DatabaseInUse, MigrationFailed, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Server
+    from private import Server
     from sqlalchemy import Engine
 
 ALL = ("r1", "r2", "r3", "r4", "r5", "r6")
@@ -121,7 +121,10 @@ def test_a_transaction_of_postgresql_is_its_hosts_to_end(postgresql: Server, pro
             transaction.rollback()
         assert content(url) == {}
         with connection.begin():
-            assert project.located().upgrade(connection).applied == ALL
+            assert project.located().upgrade(connection, "r2").applied == ALL[:2]
+            assert project.located().upgrade(connection, timeout=0).applied == ALL[2:]
+            with pytest.raises(DatabaseInUse):
+                project.located().upgrade(url, timeout=0)
     assert content(url) == plain(project, postgresql)
 
 
@@ -142,12 +145,17 @@ def test_a_failed_upgrade_leaves_its_hosts_transaction_usable(postgresql: Server
     assert content(url)["mine"][1] == ["(1,)"]
 
 
-def test_an_async_url_is_upgraded(postgresql: Server, project: Project) -> None:
+def asynchronous_url(url: str) -> str:
+    """Return the same URL with a driver for event loops."""
+    return url.replace("+psycopg", "+asyncpg").replace("+pymysql", "+aiomysql")
+
+
+def test_an_async_url_is_upgraded(server: Server, project: Project) -> None:
     """The lock of an async URL has an event loop of its own."""
-    url = postgresql.database()
-    expected = plain(project, postgresql)
+    url = server.database()
+    expected = plain(project, server)
     project.env(ASYNC_ENV)
-    asynchronous = url.replace("+psycopg", "+asyncpg")
+    asynchronous = asynchronous_url(url)
     migrations = project.located()
     assert migrations.status(asynchronous).state is State.NEW
     assert migrations.upgrade(asynchronous).applied == ALL
@@ -173,20 +181,20 @@ def test_a_failed_upgrade_of_postgresql_changes_nothing(each: bool, postgresql: 
     assert content(url) == before
 
 
-def test_a_revision_of_postgresql_that_commits_is_not_called_undone(postgresql: Server, project: Project) -> None:
+@pytest.mark.parametrize("from_revision", ["r5", "r6"], ids=["a version is committed too", "the version is as before"])
+def test_a_revision_of_postgresql_that_commits_is_not_called_undone(
+    from_revision: str, postgresql: Server, project: Project
+) -> None:
     """An error does not promise what a COMMIT inside a revision has broken."""
     project.revision("r7", "r6", "op.execute('CREATE TABLE stays (id int)'); op.execute('COMMIT'); 1 / 0")
     url = postgresql.database()
+    project.located().upgrade(url, from_revision)
     with pytest.raises(MigrationFailed) as caught:
         project.located().upgrade(url)
-    assert caught.value.restored is False
-    assert caught.value.applied == tuple(one for one in ALL if one in _reached(url))
+    assert (caught.value.restored, caught.value.failed) == (False, "r7")
+    assert caught.value.applied == ALL[ALL.index(from_revision) + 1 :]
+    assert versions(url) == ["r6"]
     assert "stays" in content(url)
-
-
-def _reached(url: str) -> tuple[str, ...]:
-    (version,) = versions(url)
-    return ALL[: ALL.index(version) + 1]
 
 
 def test_a_revision_outside_of_a_transaction_takes_no_other_with_it(postgresql: Server, project: Project) -> None:

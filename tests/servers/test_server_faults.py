@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import content, versions
+from private import connected, content, versions
 from sqlalchemy import make_url
-from workers import started, upgrade
+from workers import UNDECIDED, started, upgrade
 
 from freezekit import MigrationFailed
 
 if TYPE_CHECKING:
-    from conftest import Server
     from histories import Project
+    from private import Server
 
 # More than the chain has, so that some programs end before they are killed.
 STATEMENTS = 260
@@ -23,8 +23,8 @@ STATEMENTS = 260
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    found: int = request.config.getoption("--rounds")
-    return found
+    """How many random kills on each server."""
+    return 4 * int(request.config.getoption("--faults"))
 
 
 def test_killed_upgrades_are_finished_by_the_next_start(server: Server, project: Project, rounds: int) -> None:
@@ -161,8 +161,8 @@ ALTER = 'op.add_column("t", sa.Column("y", sa.Integer))'
             ["(1, 'a', 3)"],
         ),
         (
-            f"with op.get_context().autocommit_block(): {INSERT}",
-            f"op.execute('UPDATE t SET x = CONCAT(x, 1)')\n{ALTER}",
+            f"block = op.get_context().autocommit_block()\nblock.__enter__()\n{INSERT}",
+            f"block.__exit__(None, None, None)\nop.execute('UPDATE t SET x = CONCAT(x, 1)')\n{ALTER}",
             ["(1, 'a1', None)"],
         ),
         (
@@ -192,6 +192,22 @@ def test_a_revision_continues_where_it_was_killed(
     assert halfway.rows == rows
     tables = mariadb.run(f"SHOW TABLES FROM {make_url(halfway.url).database}")
     assert not [name for (name,) in tables if "journal" in name]
+
+
+@pytest.mark.parametrize("elsewhere", ["CREATE TABLE u (id INT)", "DO 1"], ids=["others change the schema", "alone"])
+def test_a_statement_that_did_not_take_effect_is_executed(elsewhere: str, halfway: Halfway) -> None:
+    """What others change meanwhile is not taken for its effect."""
+    project, url = halfway.project, halfway.url
+    make = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.String(99)))'
+    project.revision("k1", None, f"{make}\n{ALTER}\nop.execute('INSERT INTO t (y) VALUES (1)')")
+    process, pipe = started(str(project.migrations), url, kill_at=UNDECIDED)
+    pipe.send("go")
+    process.join()
+    assert process.exitcode == -9
+    with connected(url) as connection:
+        connection.exec_driver_sql(elsewhere)
+    assert upgrade(str(project.migrations), url) == ("k1",)
+    assert halfway.rows == ["(1, None, 1)"]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import connected, content, versions
+from private import connected, content, versions
 from sqlalchemy import make_url
-from test_server_databases import ALL, ASYNC_ENV, plain
+from test_server_databases import ALL, ASYNC_ENV, asynchronous_url, plain
 from workers import started, together
 
 from freezekit import DatabaseInUse, MigrationFailed, UpgradeCancelled
@@ -21,8 +21,8 @@ from freezekit.runtime.server_lock import ServerLock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Server
     from histories import Project
+    from private import Server
 
 CROWD = 50
 SLEEP = {"postgresql": "SELECT pg_sleep({})", "mysql": "SELECT SLEEP({})"}
@@ -152,11 +152,9 @@ def test_an_upgrade_that_loses_its_lock_stops(server: Server, project: Project) 
 def test_a_cancelled_upgrade_stops_inside_a_statement(kind: str, server: Server, project: Project) -> None:
     """It takes about a second, and PostgreSQL is as it was before."""
     if kind == "async":
-        if server.name == "mysql":
-            pytest.skip("no async driver of MariaDB is installed")
         project.env(ASYNC_ENV)
     url = server.database()
-    given = url.replace("+psycopg", "+asyncpg") if kind == "async" else url
+    given = asynchronous_url(url) if kind == "async" else url
     migrations = project.located()
     migrations.upgrade(given)
     before = content(url)

@@ -26,6 +26,9 @@ PROCESSES.set_forkserver_preload(
     ["workers", "freezekit.runtime.server_upgrade", "psycopg", "pymysql", "sqlalchemy.dialects.mysql.pymysql"]
 )
 
+# Instead of a moment: at the second statement that commits, before it takes effect.
+UNDECIDED = -1.0
+
 
 def upgrade(folder: str, url: str, *, plain: bool = False, timeout: float = 30.0) -> tuple[str, ...]:
     """Upgrade with freezekit, or with plain Alembic."""
@@ -47,11 +50,29 @@ def start_together(folder: str, url: str, barrier: Barrier, answers: Any, plain:
 
 def upgrade_when_told(folder: str, url: str, pipe: Connection, plain: bool, kill_at: float | None) -> None:
     """Upgrade once the test says so; ``kill_at`` counts statements, and halves are those after the statement."""
-    if kill_at is not None:
+    if kill_at == UNDECIDED:
+        _kill_undecided()
+    elif kill_at is not None:
         _kill_at(kill_at)
     pipe.send("ready")
     pipe.recv()
     upgrade(folder, url, plain=plain)
+
+
+def _kill_undecided() -> None:
+    """End as a server that crashes ends a statement: its entry is permanent, and it has not taken effect."""
+    from freezekit.runtime import journal
+
+    write = journal.Journal._write
+
+    def write_and_stop(self: journal.Journal) -> None:
+        write(self)
+        if self.kept == 2:
+            with self._unseen():
+                self._connection.exec_driver_sql("COMMIT")  # type: ignore[union-attr]
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    journal.Journal._write = write_and_stop  # type: ignore[method-assign]
 
 
 def _kill_at(moment: float) -> None:
