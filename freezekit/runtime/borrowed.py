@@ -35,11 +35,17 @@ def sqlalchemy_contents(connection: Connection, manifest: Manifest) -> Contents:
 def _contents(connection: Connection, name: str) -> Contents:
     inspector = inspect(connection)
     if inspector.has_table(name):
-        rows: ScalarResult[str] = connection.scalars(select(column("version_num")).select_from(table(name)))
-        return Contents(tuple(sorted(str(row) for row in rows)), ())
+        return _versions(connection, name)
     tables = tuple(one for one in inspector.get_table_names() if not one.startswith(JOURNAL_PREFIX))
+    if name in tables:  # another program has begun an upgrade meanwhile
+        return _versions(connection, name)
     shared = any([one["name"] for one in inspector.get_columns(other)] == ["version_num"] for other in tables)
     return Contents(None, tables, has_other_chain=shared)
+
+
+def _versions(connection: Connection, name: str) -> Contents:
+    rows: ScalarResult[str] = connection.scalars(select(column("version_num")).select_from(table(name)))
+    return Contents(tuple(sorted(str(row) for row in rows)), ())
 
 
 @contextlib.contextmanager

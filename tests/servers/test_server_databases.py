@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from histories import ENV, Project
 from private import connected, content, versions
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Inspector, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 from workers import upgrade
 
@@ -264,3 +264,19 @@ def test_a_pool_keeps_no_lock_after_a_failure(mariadb: Server, project: Project)
         assert kept.pool.checkedin() == 1
     kept.dispose()
     del sys.kept  # type: ignore[attr-defined]
+
+
+def test_an_upgrade_that_begins_meanwhile_is_not_taken_for_tables_without_a_version(
+    mariadb: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two questions of status, another program makes the first tables; the version table is the first."""
+    url, migrations = mariadb.database(), project.located()
+    ask = Inspector.get_table_names
+
+    def upgrade_and_ask(self: Inspector, *arguments: Any, **options: Any) -> list[str]:
+        monkeypatch.setattr(Inspector, "get_table_names", ask)
+        upgrade(str(project.migrations), url)
+        return ask(self, *arguments, **options)
+
+    monkeypatch.setattr(Inspector, "get_table_names", upgrade_and_ask)
+    assert migrations.status(url).state is State.CURRENT
