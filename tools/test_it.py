@@ -14,7 +14,7 @@ import time
 
 from environment import PROJECT, SetUpError, install, require_binutils, say, step, virtual_environment
 
-SESSIONS = ["lint", "typing", "tests", "frozen", "wheel"]
+SESSIONS = ["lint", "typing", "tests", "faults", "servers", "frozen", "wheel"]
 # pytest's closing line, as in "12 passed, 1 skipped in 3.45s" or "==== 1 failed in 2s ====".
 CLOSING_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 
