@@ -1,7 +1,7 @@
 """Runs upgrades in forked children whose writing can be made to fail; started with the shim of ``shim.c`` loaded.
 
 Reads one JSON object a line (folder, document, scripts; at, action and log for the shim; or a delay after which the
-child is killed) and prints one a line: how the child ended, and how many calls it made.
+child is killed; or a largest size of files) and prints one a line: how the child ended, and how many calls it made.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -56,6 +57,8 @@ def _work(shim: Any, request: dict[str, Any], result: Path) -> None:
         random.seed(0)
         if request.get("in_place_bytes") is not None:
             sqlite_upgrade.IN_PLACE_BYTES = request["in_place_bytes"]
+        if request.get("largest_file") is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"], resource.RLIM_INFINITY))
         migrations = freezekit.locate(request["scripts"])
         log = request.get("log")
         at, action = request.get("at", -1), request.get("action", 0)
@@ -70,6 +73,7 @@ def _work(shim: Any, request: dict[str, Any], result: Path) -> None:
         told = {"error": type(error).__name__, "message": repr(error)}
     finally:
         shim.fault_arm(b"", ctypes.c_long(-1), 0, None)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         part = result.with_suffix(".part")
         part.write_text(json.dumps(told))
         part.replace(result)  # the kill may come now

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import OLD, state
 
+import freezekit
+from freezekit.runtime import sqlite_upgrade
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,12 +85,15 @@ def test_fifty_that_start_at_once_all_succeed(subject: Subject, tmp_path: Path, 
         assert sorted(map(bool, told)) == [False] * (CROWD - 1) + [True]
         assert subject.name_of(state(document)) == "new"
         assert subject.strays(document) == []
+        assert subject.name_of(state(document.parent / f"document.{OLD}.bak")) == "old"
 
 
-def test_what_an_application_writes_meanwhile_is_kept(subject: Subject, tmp_path: Path) -> None:
+def test_what_an_application_writes_meanwhile_is_kept(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before and after the upgrade; while it lasts the writer waits, as for any other."""
-    import freezekit
-
+    if subject.in_place_bytes is not None:
+        monkeypatch.setattr(sqlite_upgrade, "IN_PLACE_BYTES", subject.in_place_bytes)
     document = subject.copy_to(tmp_path / "folder")
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(document)],

@@ -96,3 +96,16 @@ def test_a_disk_of_any_size(server: Server, subject: Subject, tmp_path: Path) ->
         assert subject.check(roomy) == ("old" if ended["exit"] else "new"), ended
         ends.add(ended["exit"])
     assert ends == {0, REFUSED}
+
+
+def test_files_may_only_grow_to_any_size(server: Server, subject: Subject, tmp_path: Path, factor: int) -> None:
+    """A quota stops a write halfway, also where no small file system can be mounted."""
+    size, ends = subject.original.stat().st_size, set()
+    for step in range(1, 12 * factor + 1):
+        document = subject.copy_to(tmp_path / "folder")
+        most = 3 * size * step // (12 * factor)
+        ended = server.upgrade(document, subject.scripts, largest_file=most, in_place_bytes=subject.in_place_bytes)
+        assert ended["exit"] in (0, REFUSED), ended
+        assert subject.check(document) == ("old" if ended["exit"] else "new"), ended
+        ends.add(ended["exit"])
+    assert ends == {0, REFUSED}
