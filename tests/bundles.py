@@ -55,6 +55,16 @@ class Bundle:
     source: HiddenSource
     home: Path
 
+    def start(self, *args: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
+        """Start the program as ``run`` does, and do not wait for it; what it prints is dropped."""
+        return subprocess.Popen(
+            [*self.source.prefix, self.executable, *args],
+            cwd=self.home,
+            env=clean_environment(self.home),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def run(
         self, *args: str | os.PathLike[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
