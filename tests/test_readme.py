@@ -1,0 +1,25 @@
+"""README.md tells the truth about the tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+@pytest.mark.skipif(not README.exists(), reason="away from the source tree there is no README")
+def test_every_promise_names_tests_that_exist() -> None:
+    """A promise whose test was renamed or removed is a promise nobody keeps."""
+    promised = README.read_text(encoding="utf-8").partition("### What is promised")[2].partition("\n### ")[0]
+    rows = [line for line in promised.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    written = set(re.findall(r"def (test_\w+)\(", sources))
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row) or re.findall(r"`tests/(\w+\.py)`", row)
+        assert named, row
+        assert set(named) <= written | {path.name for path in (ROOT / "tests").glob("*.py")}, row
