@@ -145,7 +145,8 @@ class Subject:
             ``"old"`` or ``"new"``, which the document was after the fault.
         """
         if not self.is_whole_alone(document):
-            assert self.strays(document), "in pieces, and no journal to put them together"
+            journals = {"document-journal", "document-wal"} & set(self.strays(document))
+            assert journals, "in pieces, and no journal to put them together"
         for backup in document.parent.glob("*.bak"):
             assert self.name_of(state(backup)) == "old", f"the backup {backup.name}"
         found = self.name_of(state(document))

@@ -32,12 +32,13 @@ def test_an_upgrade_without_faults_is_the_one_of_plain_alembic(
 def test_a_kill_at_any_moment(server: Server, subject: Subject, tmp_path: Path, factor: int) -> None:
     """SIGKILL at random moments."""
     chance = random.Random(1)
-    usual = server.upgrade(subject.copy_to(tmp_path / "folder"), subject.scripts)["seconds"]
+    limit = {"in_place_bytes": subject.in_place_bytes}
+    usual = server.upgrade(subject.copy_to(tmp_path / "folder"), subject.scripts, **limit)["seconds"]
     found = []
     for _ in range(25 * factor):
         document = subject.copy_to(tmp_path / "folder")
         after = chance.uniform(0, usual * 1.1)
-        server.upgrade(document, subject.scripts, kill_after=after, in_place_bytes=subject.in_place_bytes)
+        server.upgrade(document, subject.scripts, kill_after=after, **limit)
         found.append(subject.check(document))
     assert "old" in found
 
