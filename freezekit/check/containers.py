@@ -1,0 +1,167 @@
+"""What bundles travel in: archives, packages and images, unpacked into a folder that is removed afterwards.
+
+What is unpacked may be made to do harm: nothing is written outside of the folder, and no more than a limit into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import struct
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from typing import IO, TYPE_CHECKING
+
+from freezekit.check.contents import MEMBER_LIMIT, refuse_escape
+from freezekit.errors import UnreadableBundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNPACKED_LIMIT = 4 * 1024**3
+"""Most bytes that are unpacked."""
+_UNSQUASHFS_SECONDS = 300
+_AR_MAGIC, _AR_HEADER = b"!<arch>\n", struct.Struct("16s12s6s6s8s10s2s")
+_APPIMAGE_MAGIC = (b"AI\x01", b"AI\x02")
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+
+
+def kind_of(path: str) -> str | None:
+    """Return what a file is a container of: ``"zip"``, ``"tar"``, ``"deb"``, ``"AppImage"``; None for others."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head[8:11] in _APPIMAGE_MAGIC:
+        return "AppImage"
+    if head.startswith(_AR_MAGIC):
+        return "deb"
+    if head.startswith(b"PK"):
+        return "zip"
+    if not head.startswith((b"\x7fELF", b"MZ", b"#!")) and _is_tar(path):
+        return "tar"
+    return None
+
+
+def _is_tar(path: str) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except (*_DAMAGE, OSError):
+        return False
+
+
+@contextlib.contextmanager
+def unpacked(path: str, kind: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """Unpack a container for the duration of a block.
+
+    Args:
+        path: The container.
+        kind: What :func:`kind_of` says it is.
+
+    Returns:
+        A context manager: a folder, and the permission bits that the container gives to the files in it, which are
+        not theirs on disk.
+
+    Raises:
+        UnreadableBundle: It is damaged, too large, leads out of its folder, or needs a tool that is not here.
+    """
+    with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
+        try:
+            modes = _UNPACK[kind](path, folder)
+        except (*_DAMAGE, OSError) as error:
+            raise UnreadableBundle(path, f"it cannot be unpacked ({error})") from error
+        yield folder, modes
+
+
+def _unpack_zip(path: str, folder: str) -> dict[str, int]:
+    modes = {}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _limit(path, len(members), sum(member.file_size for member in members))
+        for member in members:
+            refuse_escape(member.filename, path)
+            bits = stat.S_IMODE(member.external_attr >> 16)
+            if bits and not member.is_dir():
+                modes[member.filename] = bits
+            archive.extract(member, folder)
+    return modes
+
+
+def _limit(path: str, count: int, size: int) -> None:
+    if count > MEMBER_LIMIT or size > UNPACKED_LIMIT:
+        raise UnreadableBundle(path, f"it unpacks to more than {MEMBER_LIMIT} files or {UNPACKED_LIMIT} bytes")
+
+
+def _unpack_tar(path: str, folder: str) -> dict[str, int]:
+    with tarfile.open(path) as archive:
+        return _extract_tar(archive, path, folder)
+
+
+def _extract_tar(archive: tarfile.TarFile, path: str, folder: str) -> dict[str, int]:
+    if not hasattr(tarfile, "data_filter"):
+        raise UnreadableBundle(path, "this Python unpacks no tar archives safely: use its newest patch release")
+    modes, count, size = {}, 0, 0
+    for member in archive:
+        count, size = count + 1, size + member.size
+        _limit(path, count, size)
+        if member.isreg():
+            modes[os.path.normpath(member.name).replace(os.sep, "/")] = stat.S_IMODE(member.mode)
+        if member.isreg() or member.isdir() or member.issym() or member.islnk():
+            archive.extract(member, folder, filter="data")
+    return modes
+
+
+def _unpack_deb(path: str, folder: str) -> dict[str, int]:
+    with open(path, "rb") as file:
+        name, offset, length = _data_member(file, path)
+        if name.endswith(".zst"):
+            raise UnreadableBundle(path, "it is compressed with zstd: unpack it with dpkg-deb -x, and check the folder")
+        file.seek(offset)
+        with tempfile.TemporaryFile(dir=folder) as data:
+            _copy(file, data, length)
+            data.seek(0)
+            with tarfile.open(fileobj=data) as archive:
+                return _extract_tar(archive, path, folder)
+
+
+def _data_member(file: IO[bytes], path: str) -> tuple[str, int, int]:
+    """Return name, offset and length of the member of a Debian package that holds its files: deb(5), ar(5)."""
+    file.seek(len(_AR_MAGIC))
+    while len(header := file.read(_AR_HEADER.size)) == _AR_HEADER.size:
+        fields = _AR_HEADER.unpack(header)
+        name, length = fields[0].decode("ascii", "replace").strip().rstrip("/"), int(fields[5])
+        if name.startswith("data.tar"):
+            return name, file.tell(), length
+        if length < 0:
+            break
+        file.seek(length + length % 2, os.SEEK_CUR)
+    raise UnreadableBundle(path, "it is no Debian package: it has no data.tar")
+
+
+def _copy(source: IO[bytes], target: IO[bytes], length: int) -> None:
+    while length > 0 and (chunk := source.read(min(length, 1 << 20))):
+        target.write(chunk)
+        length -= len(chunk)
+
+
+def _unpack_appimage(path: str, folder: str) -> dict[str, int]:
+    """Unpack the file system behind the program of an AppImage. Untested: needs a tool that not every machine has."""
+    tool = shutil.which("unsquashfs")
+    if tool is None:
+        raise UnreadableBundle(path, "looking into an AppImage needs unsquashfs on PATH: install squashfs-tools")
+    with open(path, "rb") as file:
+        header = file.read(64)
+    (sections,) = struct.unpack_from("<Q", header, 0x28)
+    size, count = struct.unpack_from("<HH", header, 0x3A)
+    where = ["-offset", str(sections + size * count), "-dest", os.path.join(folder, "image")]
+    command = [tool, "-quiet", "-no-progress", *where, path]
+    result = subprocess.run(command, capture_output=True, timeout=_UNSQUASHFS_SECONDS, check=False)
+    if result.returncode:
+        raise UnreadableBundle(path, f"unsquashfs failed: {result.stderr.decode(errors='replace').strip()}")
+    return {}
+
+
+_UNPACK = {"zip": _unpack_zip, "tar": _unpack_tar, "deb": _unpack_deb, "AppImage": _unpack_appimage}

@@ -1,0 +1,82 @@
+"""Versions inside a bundle: of its Python, of a package, and what its interpreter brings."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from freezekit.check.contents import Item
+
+_PYTHON = re.compile(
+    r"(?:^|/)(?:libpython3\.(\d+)|python3(\d+)\.dll$|python3\.(\d+)/)|\.(?:cpython-|cp)3(\d+)-|Versions/3\.(\d+)/Python$"
+)
+_INTERPRETER = re.compile(r"(^|/)(libpython3[^/]*\.(so[.\d]*|dylib)|python3\d+\.dll|Python)$")
+_INITIALISER = re.compile(rb"PyInit_(\w+)")
+_SOURCE_VERSION = re.compile(rb"^__version__\s*(?::\s*\w+\s*)?=\s*[\"']([^\"']+)[\"']", re.MULTILINE)
+# A short ASCII text as marshal writes it, in any version of Python: type, length, text.
+_MARSHALLED = re.compile(rb"[zZ\xda\xfa](?=(.))", re.DOTALL)
+_VERSION = re.compile(rb"\d+(\.\d+)+([-.+]?[a-z]\w*)*")
+_CODE = (b"\0", b"\r\n")
+_BUILTIN_WITHOUT_INITIALISER = {"builtins", "sys", "marshal", "_imp", "_warnings", "_string", "__main__", "__future__"}
+# Compiled into python3XX.dll, which does not export them.
+# fmt: off
+_BUILTIN_ON_WINDOWS = {
+    "_abc", "_ast", "_bisect", "_blake2", "_codecs", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp",
+    "_codecs_kr", "_codecs_tw", "_collections", "_contextvars", "_csv", "_datetime", "_functools", "_heapq", "_io",
+    "_json", "_locale", "_lsprof", "_md5", "_multibytecodec", "_opcode", "_operator", "_pickle", "_random", "_sha1",
+    "_sha2", "_sha256", "_sha3", "_sha512", "_signal", "_sre", "_stat", "_statistics", "_struct", "_symtable",
+    "_thread", "_tokenize", "_tracemalloc", "_typing", "_weakref", "_winapi", "array", "atexit", "audioop",
+    "binascii", "cmath", "errno", "faulthandler", "gc", "itertools", "math", "mmap", "msvcrt", "nt", "time",
+    "winreg", "xxsubtype", "zlib",
+}
+# fmt: on
+_READ_AT_MOST = 64 * 1024 * 1024
+
+
+def python_version(items: Iterable[Item]) -> str | None:
+    """Return the version of the Python inside, told by the names of its library and of extension modules."""
+    for one in items:
+        if found := _PYTHON.search(one.path):
+            return f"3.{next(filter(None, found.groups()))}"
+    return None
+
+
+def package_version(code: bytes | None) -> str | None:
+    """Return ``__version__`` of a module, source or compiled, without loading it; None where it is not certain."""
+    if code is None:
+        return None
+    if (found := _SOURCE_VERSION.search(code)) is not None:
+        return found[1].decode("ascii", "replace")
+    if b"__version__" not in code:
+        return None
+    texts = {code[one.end() + 1 : one.end() + 1 + one[1][0]] for one in _MARSHALLED.finditer(code)}
+    versions = {text for text in texts if _VERSION.fullmatch(text)}
+    return versions.pop().decode("ascii") if len(versions) == 1 else None
+
+
+def builtin_modules(items: Iterable[Item], *, brings_library: bool) -> frozenset[str]:
+    """Return the modules that need no file in the bundle.
+
+    Args:
+        items: The files of the bundle.
+        brings_library: Whether the standard library has to be in the bundle, as in all but a zipapp.
+    """
+    if not brings_library:
+        return frozenset({*sys.stdlib_module_names, *_BUILTIN_WITHOUT_INITIALISER})
+    found = set(_BUILTIN_WITHOUT_INITIALISER)
+    interpreters = [one for one in items if _INTERPRETER.search(one.path)] or [one for one in items if _is_program(one)]
+    for one in interpreters:
+        if one.size <= _READ_AT_MOST:
+            found |= {name.decode("ascii", "replace") for name in _INITIALISER.findall(one.read())}
+        if one.name.endswith((".dll", ".exe")):
+            found |= _BUILTIN_ON_WINDOWS
+    return frozenset(found) if len(found) > len(_BUILTIN_WITHOUT_INITIALISER) else frozenset(sys.builtin_module_names)
+
+
+def _is_program(item: Item) -> bool:
+    is_executable = item.name.endswith(".exe") or bool((item.mode or 0) & 0o111)
+    return is_executable and item.inside is None and "/" not in item.path
