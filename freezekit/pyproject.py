@@ -5,6 +5,7 @@ Read only when the file mentions one of the two, so that Python 3.10 needs ``tom
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,23 @@ _KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "accepted_edits": (_is_reasons, "a table of revision = 'reason'"),
 }
 _CHECK_KEYS = {"select": (_is_texts, "a list of strings"), "ignore": (_is_texts, "a list of strings")}
+
+
+def check_settings(project: str) -> dict[str, list[str]]:
+    """Return ``[tool.freezekit.check]`` of a project: ``select`` and ``ignore``, as far as they are given.
+
+    Args:
+        project: Folder of pyproject.toml.
+
+    Raises:
+        UsageError: The file cannot be read, a key is unknown or has the wrong type.
+    """
+    path = os.path.join(project, PYPROJECT)
+    where = f"{path}: [tool.freezekit.check]"
+    table = _as_table(tool_tables(path).get("freezekit", {}), f"{path}: [tool.freezekit]")
+    check = _as_table(table.get("check", {}), where)
+    _validate(check, _CHECK_KEYS, where)
+    return check
 
 
 def freezekit_tables(table: object, where: str) -> list[dict[str, Any]]:

@@ -23,8 +23,12 @@ class Check(Enum):
     FK106 = ("built without freezekit's hooks", Level.ERROR, _REBUILD)
     FK107 = ("the manifest cannot be used", Level.ERROR, _REBUILD)
     FK111 = ("no revision", Level.ERROR, f"See that versions/*.py are in the project. {_REBUILD}")
-    FK112 = ("several heads", Level.WARNING, "Merge them with 'alembic merge heads', unless there are branches on purpose.")
-    FK113 = ("the revisions have no head", Level.ERROR, "Correct the down_revision that closes the circle.")
+    FK112 = (
+        "several heads",
+        Level.WARNING,
+        "Merge them with 'alembic merge heads', unless there are branches on purpose.",
+    )
+    FK113 = ("the revisions go round in a circle", Level.ERROR, "Correct the down_revision that closes the circle.")
     FK114 = ("a parent is missing", Level.ERROR, "Ship the revision that it names, or correct its down_revision.")
     FK115 = ("a script cannot be read", Level.ERROR, "Correct the script, and build again.")
     FK116 = ("two scripts share an id", Level.ERROR, "Give one of them another id, or delete the one that is a copy.")
@@ -38,7 +42,11 @@ class Check(Enum):
     FK141 = ("a database of a developer", Level.ERROR, _KEEP_OUT)
     FK142 = ("a secret", Level.ERROR, f"{_KEEP_OUT} If it was shipped before, replace the secret.")
     FK143 = ("anyone may write", Level.ERROR, "Take the permission away before packing: chmod -R o-w.")
-    FK144 = ("a package that only builds", Level.WARNING, "Exclude it from the build; it is large, and of no use to users.")
+    FK144 = (
+        "a package that only builds",
+        Level.WARNING,
+        "Exclude it from the build; it is large, and of no use to users.",
+    )
     FK145 = ("an installer", Level.NOTE, "Exclude it from the build, unless the program installs packages.")
     FK151 = ("a shipped revision is gone", Level.ERROR, "Restore it: a document may be at it.")
     FK152 = ("a shipped revision was edited", Level.ERROR, _NEVER_EDIT)

@@ -55,19 +55,12 @@ class History:
         parents = {parent for one in self.revisions for parent in one.down_revision}
         return tuple(one for one in self.by_id if one not in parents)
 
-    def in_order(self) -> list[Revision]:
-        """Return the revisions parents first; those of a circle come last."""
-        left, placed, ordered = dict(self.by_id), set[str](), list[Revision]()
-        while left:
-            ready = [
-                one
-                for one in left.values()
-                if not any(parent in left for parent in (*one.down_revision, *one.depends_on) if parent not in placed)
-            ]
-            for one in ready or list(left.values()):
-                placed.add(one.revision)
-                ordered.append(left.pop(one.revision))
-        return ordered
+    def in_order(self) -> tuple[list[Revision], list[Revision]]:
+        """Return the revisions parents first, and those that follow each other in a circle, with all after them."""
+        left, ordered = self.by_id, list[Revision]()
+        while ready := [one for one in left.values() if left.keys().isdisjoint((*one.down_revision, *one.depends_on))]:
+            ordered += [left.pop(one.revision) for one in ready]
+        return ordered, list(left.values())
 
 
 def read_history(scripts: Mapping[str, bytes], known: Iterable[Revision] = ()) -> History:

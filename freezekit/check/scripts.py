@@ -145,9 +145,14 @@ def _parents(tree: MigrationTree, history: History) -> Iterator[Finding]:
 def _heads(tree: MigrationTree, history: History) -> Iterator[Finding]:
     if not history.revisions:
         if not history.problems:
-            yield Check.FK111.finding(f"{tree.name} holds no revision: an upgrade would do nothing", tree.path("versions"))
-    elif not history.heads:
-        yield Check.FK113.finding(f"the revisions of {tree.name} follow each other in a circle", tree.path("versions"))
-    elif len(history.heads) > 1:
+            yield Check.FK111.finding(
+                f"{tree.name} holds no revision: an upgrade would do nothing", tree.path("versions")
+            )
+        return
+    circle = sorted(one.revision for one in history.in_order()[1])
+    if circle:
+        message = f"in {tree.name} these revisions follow each other in a circle: {', '.join(circle)}"
+        yield Check.FK113.finding(message, tree.path("versions"))
+    if len(history.heads) > 1:
         listed = ", ".join(sorted(history.heads))
         yield Check.FK112.finding(f"{tree.name} has {len(history.heads)} heads: {listed}", tree.path("versions"))
