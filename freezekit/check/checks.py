@@ -60,7 +60,7 @@ class Check(Enum):
     @property
     def rule(self) -> Rule:
         """The check, for those who show findings."""
-        return Rule(self.name, self.title, self.level)
+        return Rule(self.name, self.title, self.level, self.advice)
 
     def finding(
         self, message: str, file: str | None = None, line: int | None = None, *, level: Level | None = None

@@ -15,8 +15,6 @@ from freezekit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-DOCUMENTATION = "https://github.com/freezekit/freezekit/blob/main/docs/checks.md"
-
 
 class Level(str, Enum):
     """How bad a finding is. Only an error fails a check."""
@@ -63,16 +61,13 @@ class Rule:
         id: The id.
         title: A few words.
         level: How bad a finding usually is.
+        advice: What to do about one.
     """
 
     id: str
     title: str
     level: Level
-
-    @property
-    def url(self) -> str:
-        """Where it is explained."""
-        return f"{DOCUMENTATION}#{self.id.lower()}"
+    advice: str = ""
 
 
 @dataclass(frozen=True)
