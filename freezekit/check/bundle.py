@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import zipfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from freezekit.check.containers import kind_of, unpacked
-from freezekit.check.contents import folder_items, module_name, zip_items
+from freezekit.check.contents import folder_items, is_package_file, module_name, zip_items
 from freezekit.check.layout import Layout, find_layout
-from freezekit.check.pyinstaller import is_program, read_program
+from freezekit.check.pyinstaller import Program, is_program, read_program
 from freezekit.check.trees import find_trees
 from freezekit.check.versions import builtin_modules, package_version, python_version
 from freezekit.errors import UnreadableBundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from freezekit.check.contents import Item
     from freezekit.check.trees import MigrationTree
@@ -40,6 +39,7 @@ class Bundle:
         python: Version of the Python inside, such as ``"3.11"``; None where nothing says it.
         items: Every file.
         modules: Name of every module that can be imported; None where nobody can know: Nuitka compiles them.
+        packages: Those of them that modules lie in, folders without code of their own included.
         builtins: Modules that the interpreter brings without a file.
         trees: The migrations.
         versions: Versions of freezekit, Alembic and SQLAlchemy inside, as far as they are there.
@@ -51,6 +51,7 @@ class Bundle:
     python: str | None
     items: tuple[Item, ...] = field(repr=False)
     modules: frozenset[str] | None = field(repr=False)
+    packages: frozenset[str] = field(repr=False)
     builtins: frozenset[str] = field(repr=False)
     trees: tuple[MigrationTree, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -62,16 +63,8 @@ class Bundle:
         return self.is_package(name)
 
     def is_package(self, name: str) -> bool:
-        """Return whether modules lie inside a module."""
-        return name in self._packages
-
-    @property
-    def _packages(self) -> frozenset[str]:
-        known: frozenset[str] | None = self.__dict__.get("_known_packages")
-        if known is None:
-            known = frozenset(parent for name in self.modules or () for parent in _parents(name))
-            self.__dict__["_known_packages"] = known
-        return known
+        """Return whether a module is one that others lie in."""
+        return name in self.packages
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -143,7 +136,7 @@ def _read_program_alone(path: str) -> Bundle:
     if program.items:
         items = [*program.items, *_inner_archives(program.items)]
         layout = Layout("PyInstaller program", "PyInstaller", ())
-        return _bundle(path, layout, items, program.modules, program.read_module)
+        return _bundle(path, layout, items, [program])
     return _read(os.path.dirname(os.path.abspath(path)), path, {})
 
 
@@ -158,13 +151,8 @@ def _read(folder: str, shown: str, modes: Mapping[str, int]) -> Bundle:
         return _bundle(shown, layout, list(zip_items(archive, archive, f"{layout.programs[0]}/")))
     items = [_placed(one, layout.roots) for one in items]
     items += _inner_archives(items)
-    modules: set[str] = set()
-    readers: dict[str, Callable[[str], bytes]] = {}
-    for name in layout.programs:
-        program = read_program(os.path.join(folder, *name.split("/")), f"{name}/")
-        modules |= program.modules
-        readers.update(dict.fromkeys(program.modules, program.read_module))
-    return _bundle(shown, layout, items, modules, lambda name: readers[name](name))
+    programs = [read_program(os.path.join(folder, *name.split("/")), f"{name}/") for name in layout.programs]
+    return _bundle(shown, layout, items, programs)
 
 
 def _placed(item: Item, roots: Iterable[str]) -> Item:
@@ -181,32 +169,30 @@ def _inner_archives(items: Iterable[Item]) -> list[Item]:
     return found
 
 
-def _bundle(
-    path: str,
-    layout: Layout,
-    items: list[Item],
-    compiled: Iterable[str] = (),
-    read_module: Callable[[str], bytes] | None = None,
-) -> Bundle:
+def _bundle(path: str, layout: Layout, items: list[Item], programs: Sequence[Program] = ()) -> Bundle:
     importable = {name: one for one in items if one.inside and (name := module_name(one.inside))}
+    compiled = {name: program for program in programs for name in program.modules}
+    modules = frozenset({*importable, *compiled})
+    packages = {parent for name in modules for parent in _parents(name)}
+    packages |= {name for name, one in importable.items() if is_package_file(one.name)}
+    packages |= {name for program in programs for name in program.packages}
     trees = find_trees(items)
     builders = [tree.manifest.built_with["freezer"] for tree in trees if tree.manifest and tree.manifest.built_with]
-    compiled = frozenset(compiled)
 
-    def code(name: str) -> bytes | None:
-        if name in compiled and read_module is not None:
-            return read_module(name)
-        return importable[name].read() if name in importable else None
+    def version(name: str) -> str | None:
+        if name in compiled:
+            return package_version(compiled[name].read_module(name))
+        return package_version(importable[name].read()) if name in importable else None
 
-    versions = {name: version for name in _PACKAGES if (version := package_version(code(name)))}
     return Bundle(
         path=path,
         kind=layout.kind,
-        freezer=next((one for one in builders if re.match(re.escape(layout.freezer), one)), layout.freezer),
+        freezer=next((one for one in builders if one.startswith(layout.freezer)), layout.freezer),
         python=python_version(items),
         items=tuple(items),
-        modules=None if layout.freezer == "Nuitka" else frozenset({*importable, *compiled}),
+        modules=None if layout.freezer == "Nuitka" else modules,
+        packages=frozenset(packages),
         builtins=builtin_modules(items, brings_library=layout.freezer != "zipapp"),
         trees=trees,
-        versions=versions,
+        versions={name: found for name in _PACKAGES if (found := version(name))},
     )

@@ -188,3 +188,8 @@ def module_name(inside: str) -> str | None:
     if found is None or "__pycache__" in inside:
         return None
     return found["name"].replace("/", ".").removesuffix(".__init__")
+
+
+def is_package_file(name: str) -> bool:
+    """Return whether a file makes the folder it lies in a package."""
+    return name.startswith("__init__.")

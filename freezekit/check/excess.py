@@ -37,8 +37,14 @@ def _in_trees(bundle: Bundle) -> set[str]:
 
 
 def _generated(bundle: Bundle) -> set[str]:
-    manifests = [(tree, tree.manifest) for tree in bundle.trees if tree.manifest]
-    return {tree.path(manifest.snapshot) for tree, manifest in manifests if manifest.snapshot}
+    """Return where the empty databases are that the builds made."""
+    found = set()
+    for tree in bundle.trees:
+        if tree.manifest is not None and tree.manifest.snapshot:
+            found.add(tree.path(tree.manifest.snapshot))
+        elif tree.damage is not None:
+            found.add(tree.path(str(tree.manifest_name).removesuffix(".json") + ".db"))
+    return found
 
 
 def check_developer_databases(bundle: Bundle) -> Iterator[Finding]:

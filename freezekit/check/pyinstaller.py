@@ -18,6 +18,8 @@ _MAGIC = b"MEI\014\013\012\013\016"
 _CHUNK = 1 << 20
 _PYZ = "z"
 _FILES = ("b", "x", "Z")
+# Of entries in the archive of modules: a package, a folder without code of its own (loader/pyimod01_archive.py).
+_PACKAGES = (1, 3)
 # Whatever a damaged table of contents makes the reader do.
 _DAMAGE = (Exception, SystemExit)
 
@@ -29,11 +31,13 @@ class Program:
     Attributes:
         items: The files of a program in one file; none in a folder, where they lie beside it.
         modules: Names of the modules compiled into it.
+        packages: Those of them that are packages.
         read_module: Returns the code of one of them.
     """
 
     items: tuple[Item, ...]
     modules: frozenset[str]
+    packages: frozenset[str]
     read_module: Callable[[str], bytes]
 
 
@@ -69,12 +73,13 @@ def read_program(path: str, shown: str) -> Program:
         archive = CArchiveReader(path)
         inner = [archive.open_embedded_archive(name) for name, entry in archive.toc.items() if entry[4] == _PYZ]
         owners = {str(name): one for one in inner for name in one.toc}
+        packages = {str(name) for one in inner for name, entry in one.toc.items() if entry[0] in _PACKAGES}
         items = tuple(_items(archive, path, shown))
     except UnreadableBundle:
         raise
     except _DAMAGE as error:
         raise UnreadableBundle(path, f"its archive is damaged ({error!r})") from error
-    return Program(items, frozenset(owners), partial(_read_module, owners, path))
+    return Program(items, frozenset(owners), frozenset(packages), partial(_read_module, owners, path))
 
 
 def _items(archive: Any, path: str, shown: str) -> Iterator[Item]:
