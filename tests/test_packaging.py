@@ -41,10 +41,12 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_the_wheel_holds_the_package_and_the_hooks_and_nothing_else(wheel_files: set[str]) -> None:
     package = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "freezekit").rglob("*.py")}
     hooks = {f"freezekit/_hooks/{path.name}" for path in (PROJECT / "hooks").glob("*.py")}
-    assert wheel_files == package | hooks | {"freezekit/py.typed"}
+    assert wheel_files == package | hooks | {"freezekit/py.typed", "freezekit/check/report.schema.json"}
 
 
-@pytest.mark.parametrize("name", ["freezekit/py.typed", "freezekit/_hooks/hook-freezekit.py"])
+@pytest.mark.parametrize(
+    "name", ["freezekit/py.typed", "freezekit/_hooks/hook-freezekit.py", "freezekit/check/report.schema.json"]
+)
 def test_the_wheel_holds_files_that_are_no_modules(wheel_files: set[str], name: str) -> None:
     assert name in wheel_files
 

@@ -6,6 +6,7 @@ What is unpacked may be made to do harm: nothing is written outside of the folde
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import shutil
 import stat
@@ -28,7 +29,10 @@ UNPACKED_LIMIT = 4 * 1024**3
 _UNSQUASHFS_SECONDS = 300
 _AR_MAGIC, _AR_HEADER = b"!<arch>\n", struct.Struct("16s12s6s6s8s10s2s")
 _APPIMAGE_MAGIC = (b"AI\x01", b"AI\x02")
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
 
 
 def kind_of(path: str) -> str | None:

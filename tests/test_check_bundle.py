@@ -1,0 +1,313 @@
+"""Reading bundles: in every container, in every layout, damaged, and made to do harm."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import stat
+import sys
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from check_inputs import EXTENSION, SCRIPTS, TREE, healthy, library, write
+
+from freezekit.check import containers, contents
+from freezekit.check.bundle import open_bundle
+from freezekit.check.run import check
+from freezekit.errors import UnreadableBundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+Files = dict[str, bytes]
+MODES = {"app": 0o755}
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scripts")
+
+
+@pytest.fixture
+def files(scratch: Path) -> Files:
+    return healthy(scratch)
+
+
+def as_folder(path: Path, files: Files) -> Path:
+    return write(path / "My App", files)
+
+
+def as_program(path: Path, files: Files) -> Path:
+    return write(path, files) / "app"
+
+
+def as_zip(path: Path, files: Files, modes: Mapping[str, int] = MODES) -> Path:
+    with zipfile.ZipFile(path / "app.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            member = zipfile.ZipInfo(f"app-1.0/{name}")
+            member.create_system = 3
+            member.external_attr = (stat.S_IFREG | modes.get(name, 0o644)) << 16
+            archive.writestr(member, content)
+    return path / "app.zip"
+
+
+def add_to_tar(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), mode
+    archive.addfile(member, io.BytesIO(content))
+
+
+def tarred(files: Files, compression: str, modes: Mapping[str, int] = MODES) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as archive:  # type: ignore[call-overload]
+        for name, content in files.items():
+            add_to_tar(archive, f"./opt/app/{name}", content, modes.get(name, 0o644))
+    return buffer.getvalue()
+
+
+def as_tar(compression: str) -> Callable[..., Path]:
+    def write_tar(path: Path, files: Files, modes: Mapping[str, int] = MODES) -> Path:
+        archive = path / f"app.tar.{compression}"
+        archive.write_bytes(tarred(files, compression, modes))
+        return archive
+
+    return write_tar
+
+
+def debian(members: Mapping[str, bytes]) -> bytes:
+    """Return a Debian package: deb(5)."""
+    found = b"!<arch>\n"
+    for name, content in members.items():
+        header = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        found += header + content + b"\n" * (len(content) % 2)
+    return found
+
+
+def as_deb(path: Path, files: Files, modes: Mapping[str, int] = MODES) -> Path:
+    control = {"debian-binary": b"2.0\n", "control.tar.gz": b"odd"}
+    (path / "app.deb").write_bytes(debian({**control, "data.tar.xz": tarred(files, "xz", modes)}))
+    return path / "app.deb"
+
+
+CONTAINERS: dict[str, Callable[..., Path]] = {
+    "folder": as_folder,
+    "program": as_program,
+    "zip": as_zip,
+    "tar": as_tar(""),
+    "tar.gz": as_tar("gz"),
+    "tar.bz2": as_tar("bz2"),
+    "tar.xz": as_tar("xz"),
+    "deb": as_deb,
+}
+
+
+@pytest.mark.parametrize("pack", CONTAINERS.values(), ids=list(CONTAINERS))
+def test_a_bundle_is_read_in_every_container(pack: Callable[..., Path], files: Files, tmp_path: Path) -> None:
+    """The same is found in each, and nothing stays behind."""
+    packed = pack(tmp_path, files)
+    before = set(os.listdir(containers.tempfile.gettempdir()))
+    with open_bundle(packed) as bundle:
+        assert (bundle.kind, bundle.freezer, bundle.python) == ("cx_Freeze folder", "cx_Freeze 8.7.3", "3.11")
+        assert bundle.versions == {"freezekit": "0.1.0", "alembic": "1.20.1", "sqlalchemy": "2.1.9"}
+        (tree,) = bundle.trees
+        assert (tree.root, tree.manifest is not None) == ("app/migrations", True)
+    assert check(packed).findings == ()
+    left = set(os.listdir(containers.tempfile.gettempdir())) - before
+    assert not [name for name in left if name.startswith("freezekit-")]
+
+
+@pytest.mark.parametrize("name", ["zip", "tar.gz", "deb"])
+def test_permissions_are_those_the_container_gives(name: str, files: Files, tmp_path: Path) -> None:
+    """Unpacking safely takes permissions away, which would hide that anyone may write."""
+    packed = CONTAINERS[name](tmp_path, files, {f"{TREE}/env.py": 0o666})
+    assert [(one.id, one.file and one.file.endswith("env.py")) for one in check(packed).findings] == [("FK143", True)]
+
+
+def zipapp(path: Path, files: Files) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__main__.py", "import app")
+        for name, content in files.items():
+            archive.writestr(name.removeprefix("lib/"), content)
+        for name in ("alembic", "alembic/op", "alembic/context", "sqlalchemy", "sqlalchemy/pool", "app/models"):
+            archive.writestr(f"{name}.py", "__version__ = '2.1.9'")
+    return path
+
+
+def test_a_zipapp_uses_the_standard_library_of_the_machine(files: Files, tmp_path: Path) -> None:
+    """So an import of it is satisfied, and one of anything else is not."""
+    scripts = {name: content for name, content in files.items() if name.startswith(TREE)}
+    scripts[f"{TREE}/helper.py"] = b"import colorsys, xml.dom.minidom, inflection\n"
+    report = check(zipapp(tmp_path / "app.pyz", scripts), select=["FK101", "FK131"])
+    assert report.facts["bundle"] == "zipapp"
+    assert [one.message for one in report.findings] == ["helper.py imports inflection, which is not in the bundle"]
+
+
+def test_scripts_inside_library_zip_are_found(files: Files, tmp_path: Path) -> None:
+    scripts = {name.removeprefix("lib/"): content for name, content in files.items() if name.startswith(TREE)}
+    with zipfile.ZipFile(io.BytesIO(library())) as plain, zipfile.ZipFile(tmp_path / "library.zip", "w") as both:
+        for name in plain.namelist():
+            both.writestr(name, plain.read(name))
+        for name, content in scripts.items():
+            both.writestr(name, content)
+    inside = {"app": files["app"], EXTENSION: b"", "lib/library.zip": (tmp_path / "library.zip").read_bytes()}
+    report = check(write(tmp_path / "bundle", inside))
+    assert report.findings == ()
+    assert report.graphs[0].heads == ("0003",)
+
+
+def test_a_nuitka_folder_is_known_for_what_it_cannot_tell(files: Files, tmp_path: Path) -> None:
+    """Its modules are compiled into the program, so no import is said to be missing."""
+    scripts = {name.removeprefix("lib/"): content for name, content in files.items() if name.startswith(TREE)}
+    report = check(write(tmp_path, {"app.bin": b"\x7fELF", "libpython3.11.so.1.0": b"", **scripts}))
+    assert (report.facts["bundle"], report.facts["modules"]) == ("Nuitka folder", "unknown")
+    assert report.findings == ()
+
+
+def test_two_bundles_in_one_place_are_named(files: Files, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name, files)
+    with pytest.raises(UnreadableBundle, match=r"several bundles \(one/lib, two/lib\)"), open_bundle(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("nothing", None, "no such file"),
+        ("empty", b"", "no bundle"),
+        ("text", b"hello " * 100, "no bundle"),
+        ("program", b"\x7fELF" + bytes(100), "no bundle"),
+        ("archive.zip", b"PK\x03\x04rubbish", "unpacked"),
+        ("package.deb", debian({"control.tar.gz": b""}), "no data.tar"),
+        ("zst.deb", debian({"data.tar.zst": b""}), "zstd"),
+        ("cut.deb", debian({"data.tar.xz": b"\xfd7zXZ"}), "unpacked"),
+        ("app.AppImage", b"\x7fELF\x02\x01\x01\x00AI\x02" + bytes(90), "unsquashfs"),
+    ],
+)
+def test_what_is_no_bundle_is_refused_in_a_sentence(
+    name: str, content: bytes | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableBundle, match=words), open_bundle(tmp_path / name):
+        pass
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("hello")
+    with pytest.raises(UnreadableBundle, match="holds no bundle"), open_bundle(tmp_path):
+        pass
+
+
+ESCAPES = ["../outside.txt", "/tmp/outside.txt", "a/../../outside.txt", "C:/outside.txt"]
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_zip_that_leads_out_of_its_folder_is_refused(name: str, files: Files, tmp_path: Path) -> None:
+    packed = as_zip(tmp_path, files)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(name, "harm")
+    with pytest.raises(UnreadableBundle, match="leads out of it"), open_bundle(packed):
+        pass
+    assert not list(tmp_path.parent.rglob("outside.txt"))
+
+
+def hostile_tar(path: Path, members: list[tarfile.TarInfo]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for member in members:
+            archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "link"),
+    [
+        (tarfile.REGTYPE, "../outside.txt", ""),
+        (tarfile.SYMTYPE, "link", "/etc/passwd"),
+        (tarfile.SYMTYPE, "link", "../../../../etc/passwd"),
+        (tarfile.LNKTYPE, "link", "../../etc/passwd"),
+    ],
+)
+def test_a_tar_that_leads_out_of_its_folder_is_refused(kind: bytes, name: str, link: str, tmp_path: Path) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    with pytest.raises(UnreadableBundle, match="unpacked"), open_bundle(hostile_tar(tmp_path / "a.tar", [member])):
+        pass
+    assert not list(tmp_path.parent.rglob("outside.txt"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has neither links nor pipes of this kind")
+def test_links_that_lead_out_and_pipes_are_not_read(files: Files, tmp_path: Path) -> None:
+    """A pipe would be waited for for ever; a link could be to anything of the person who checks."""
+    (tmp_path / "secret").write_text("-----BEGIN PRIVATE KEY-----")
+    bundle = write(tmp_path / "bundle", files)
+    (bundle / "lib/app/key.pem").symlink_to(tmp_path / "secret")
+    (bundle / "lib/app/loop").symlink_to(bundle / "lib")
+    (bundle / "lib/app/zero.pem").symlink_to("/dev/zero")
+    (bundle / "lib/app/gone.pem").symlink_to("nowhere")
+    os.mkfifo(bundle / "lib/app/pipe.pem")
+    assert check(bundle).findings == ()
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "UNPACKED_LIMIT", 1000)
+    for pack in (as_zip, as_tar("gz"), as_deb):
+        with pytest.raises(UnreadableBundle, match="more than"), open_bundle(pack(tmp_path, files)):
+            pass
+
+
+def test_a_file_that_is_too_long_is_refused(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also inside library.zip, where a small member may become a very long one."""
+    monkeypatch.setattr(contents, "READ_LIMIT", 10_000)
+    for name in (f"{TREE}/data.bin", "lib/library.zip"):
+        with pytest.raises(UnreadableBundle, match="longer than"):
+            check(write(tmp_path / name, {**files, name: bytes(10_001)}))
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    kind, position = chance.choice(["cut", "flip", "flip", "zero"]), chance.randrange(len(content))
+    if kind == "cut":
+        return content[:position]
+    if kind == "flip":
+        return content[:position] + bytes([content[position] ^ 1 << chance.randrange(8)]) + content[position + 1 :]
+    return content[:position] + bytes(min(64, len(content) - position)) + content[position + 64 :]
+
+
+def report_or_refusal(path: Path, **how: Any) -> bool:
+    """Check a bundle; whatever is wrong with it must be a finding or an UnreadableBundle."""
+    try:
+        check(path, **how)
+    except UnreadableBundle as error:
+        return bool(error.reason)
+    return True
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", [one for one in CONTAINERS if one not in ("folder", "program", "tar.bz2")])
+def test_a_damaged_archive_is_never_a_traceback(name: str, files: Files, tmp_path: Path) -> None:
+    """Cut off anywhere, or with any bit turned."""
+    chance = random.Random(name)
+    packed = CONTAINERS[name](tmp_path, files)
+    content = packed.read_bytes()
+    for _ in range(60):
+        packed.write_bytes(damaged(content, chance))
+        assert report_or_refusal(packed)
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+def test_a_damaged_file_in_a_bundle_is_never_a_traceback(files: Files, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    bundle = write(tmp_path, files)
+    names = ["lib/library.zip", f"{TREE}/freezekit.json", *SCRIPTS]
+    for _ in range(200):
+        name = chance.choice(names)
+        (bundle / name).write_bytes(damaged(files[name], chance))
+        assert report_or_refusal(bundle), name
+        (bundle / name).write_bytes(files[name])
