@@ -94,6 +94,10 @@ def damaged_manifest(files: Files) -> Files:
     return {**files, MANIFEST: files[MANIFEST][:200]}
 
 
+def rubbish_in_manifest(files: Files) -> Files:
+    return restamped(files, built_with=["0.1.0"], fingerprints={"0003": 3})
+
+
 def newer_manifest(files: Files) -> Files:
     return {**files, MANIFEST: json.dumps({**json.loads(files[MANIFEST]), "format": 2}).encode()}
 
@@ -123,6 +127,7 @@ SPEAKS: list[tuple[str, Callable[[Files], Files], set[str]]] = [
     ("no manifest", removed(MANIFEST, SNAPSHOT), {"FK106"}),
     ("half a manifest", damaged_manifest, {"FK107"}),
     ("a manifest of a newer format", newer_manifest, {"FK107"}),
+    ("a manifest with rubbish in it", rubbish_in_manifest, {"FK107"}),
     ("no revision", removed(FIRST, SECOND, THIRD, shipped=True), {"FK111"}),
     ("two heads", with_(next=revision("0004", "0002")), {"FK112"}),
     ("a circle", with_(first=revision("0001", "0003")), {"FK113"}),
@@ -168,6 +173,7 @@ IS_SILENT: list[tuple[str, Callable[[Files], Files]]] = [
     ("no SQLite where none is needed", without_fingerprints),
     ("an https URL", with_(env=f"{ENV}SEE = 'https://example.com'\n")),
     ("a patch release of Python", lambda files: restamped(files, built_with={**BUILT_WITH, "python": "3.11.99"})),
+    ("a freezer that is unknown", lambda files: restamped(files, built_with={"alembic": "1.20.1"})),
     ("versions that are unknown", lambda files: restamped(files, built_with={})),
     ("a database the program brings", added("lib/app/words.db", SQLITE_FILE)),
     ("an example of .env", added(".env.example")),

@@ -217,6 +217,12 @@ def test_a_zip_that_leads_out_of_its_folder_is_refused(name: str, files: Files, 
     assert not list(tmp_path.parent.rglob("outside.txt"))
 
 
+def test_a_member_without_a_name_is_refused(files: Files, tmp_path: Path) -> None:
+    broken = files["lib/library.zip"].replace(b"sqlite3.pyc", b"\0qlite3.pyc")
+    with pytest.raises(UnreadableBundle, match="without a name"):
+        check(write(tmp_path, {**files, "lib/library.zip": broken}))
+
+
 def hostile_tar(path: Path, members: list[tarfile.TarInfo]) -> Path:
     with tarfile.open(path, "w") as archive:
         for member in members:

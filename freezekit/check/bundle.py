@@ -58,9 +58,7 @@ class Bundle:
 
     def has_module(self, name: str) -> bool:
         """Return whether a module can be imported in the program; True where nobody can know."""
-        if self.modules is None or name in self.modules or name.partition(".")[0] in self.builtins:
-            return True
-        return self.is_package(name)
+        return self.modules is None or name in self.modules or name in self.builtins or self.is_package(name)
 
     def is_package(self, name: str) -> bool:
         """Return whether a module is one that others lie in."""
@@ -173,11 +171,12 @@ def _bundle(path: str, layout: Layout, items: list[Item], programs: Sequence[Pro
     importable = {name: one for one in items if one.inside and (name := module_name(one.inside))}
     compiled = {name: program for program in programs for name in program.modules}
     modules = frozenset({*importable, *compiled})
-    packages = {parent for name in modules for parent in _parents(name)}
+    builtins = builtin_modules(items, brings_library=layout.freezer != "zipapp")
+    packages = {parent for name in (*modules, *builtins) for parent in _parents(name)}
     packages |= {name for name, one in importable.items() if is_package_file(one.name)}
     packages |= {name for program in programs for name in program.packages}
     trees = find_trees(items)
-    builders = [tree.manifest.built_with["freezer"] for tree in trees if tree.manifest and tree.manifest.built_with]
+    builders = [tree.manifest.built_with.get("freezer", "") for tree in trees if tree.manifest]
 
     def version(name: str) -> str | None:
         if name in compiled:
@@ -192,7 +191,7 @@ def _bundle(path: str, layout: Layout, items: list[Item], programs: Sequence[Pro
         items=tuple(items),
         modules=None if layout.freezer == "Nuitka" else modules,
         packages=frozenset(packages),
-        builtins=builtin_modules(items, brings_library=layout.freezer != "zipapp"),
+        builtins=builtins,
         trees=trees,
         versions={name: found for name in _PACKAGES if (found := version(name))},
     )

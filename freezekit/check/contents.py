@@ -146,9 +146,9 @@ def zip_items(source: str | IO[bytes], archive: str, shown: str) -> Iterator[Ite
     if len(members) > MEMBER_LIMIT:
         raise UnreadableBundle(archive, f"it holds more than {MEMBER_LIMIT} files")
     for member in members:
+        refuse_escape(member.filename, archive)
         if member.is_dir():
             continue
-        refuse_escape(member.filename, archive)
         mode = stat.S_IMODE(member.external_attr >> 16) or None if member.create_system == 3 else None  # noqa: PLR2004 - Unix
         read = partial(_read_member, opened, member, archive)
         yield Item(shown + member.filename, member.filename, member.file_size, mode, read)
@@ -160,6 +160,8 @@ def refuse_escape(name: str, where: str) -> None:
     Raises:
         UnreadableBundle: It does.
     """
+    if not name:
+        raise UnreadableBundle(where, "it has a member without a name")
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or name.startswith(("/", "\\")) or "\0" in name or re.match(r"[A-Za-z]:", name):
         raise UnreadableBundle(where, f"the name of its member {name!r} leads out of it")

@@ -11,7 +11,7 @@ from freezekit.errors import UnreadableBundle
 from freezekit.manifest import DEFAULT_SECTION, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from freezekit.check.contents import Item
 
@@ -109,9 +109,11 @@ def _tree(layer: str, root: str, items: Iterable[Item], written: Item | None) ->
     manifest, damage = None, None
     if written is not None:
         try:
-            manifest = Manifest.from_json(written.read(), written.path)
-        except (UnreadableBundle, RecursionError) as error:
-            damage = getattr(error, "reason", "it is nested too deeply")
+            manifest = sound(Manifest.from_json(written.read(), written.path), written.path)
+        except UnreadableBundle as error:
+            damage = error.reason
+        except RecursionError:
+            damage = "it is nested too deeply"
     places = [root]
     if manifest is not None:
         places += [posixpath.normpath(posixpath.join(root, one)) for one in manifest.version_locations]
@@ -125,3 +127,35 @@ def _tree(layer: str, root: str, items: Iterable[Item], written: Item | None) ->
 
 def _is_below(inside: str, places: Iterable[str]) -> bool:
     return any(not place or inside.startswith(f"{place}/") for place in places)
+
+
+def sound(manifest: Manifest, where: str) -> Manifest:
+    """Return a manifest, if its fields are of the types they should be; one that no build wrote may say anything.
+
+    Raises:
+        UnreadableBundle: A field is not.
+    """
+    wrong = [name for name, is_right in _shapes(manifest) if not is_right]
+    if wrong:
+        raise UnreadableBundle(where, f"its {', '.join(wrong)} cannot be what a build writes")
+    return manifest
+
+
+def _shapes(manifest: Manifest) -> Iterator[tuple[str, bool]]:
+    optional = (manifest.driver, manifest.snapshot, manifest.snapshot_sha256, manifest.ini)
+    yield (
+        "names",
+        _are_texts([manifest.script_location, manifest.section, *(one for one in optional if one is not None)]),
+    )
+    for name in ("files", "built_with", "fingerprints"):
+        value = getattr(manifest, name)
+        yield name, isinstance(value, dict) and _are_texts(value) and _are_texts(value.values())
+    yield "heads", _are_texts([*manifest.heads, *manifest.version_locations])
+    for one in manifest.revisions:
+        ids = (*one.down_revision, *one.depends_on, *one.branch_labels)
+        if not _are_texts([one.revision, one.file, one.sha256, one.doc, *ids]):
+            yield "revisions", False
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

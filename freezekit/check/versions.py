@@ -20,8 +20,22 @@ _SOURCE_VERSION = re.compile(rb"^__version__\s*(?::\s*\w+\s*)?=\s*[\"']([^\"']+)
 # A short ASCII text as marshal writes it, in any version of Python: type, length, text.
 _MARSHALLED = re.compile(rb"[zZ\xda\xfa](?=(.))", re.DOTALL)
 _VERSION = re.compile(rb"\d+(\.\d+)+([-.+]?[a-z]\w*)*")
-_CODE = (b"\0", b"\r\n")
-_BUILTIN_WITHOUT_INITIALISER = {"builtins", "sys", "marshal", "_imp", "_warnings", "_string", "__main__", "__future__"}
+_LIBRARY = re.compile(r"\.(so|dylib|pyd)(\.|$)")
+_BUILTIN_WITHOUT_INITIALISER = {"builtins", "sys", "marshal", "_imp", "_warnings", "_string", "__main__"}
+# Every CPython since 3.11 has what it needs to start.
+_FROZEN_IN_PYTHON = {
+    *(
+        "_collections_abc",
+        "_sitebuiltins",
+        "abc",
+        "codecs",
+        "genericpath",
+        "importlib.machinery",
+        "importlib.util",
+        "io",
+    ),
+    *("ntpath", "os", "posixpath", "runpy", "site", "stat", "zipimport"),
+}
 # Compiled into python3XX.dll, which does not export them.
 # fmt: off
 _BUILTIN_ON_WINDOWS = {
@@ -33,7 +47,16 @@ _BUILTIN_ON_WINDOWS = {
     "binascii", "cmath", "errno", "faulthandler", "gc", "itertools", "math", "mmap", "msvcrt", "nt", "time",
     "winreg", "xxsubtype", "zlib",
 }
+# Compiled into the program of cx_Freeze by freeze-core, beside modules of packages, whose full names can be seen there.
+_FROZEN_IN_CX = {
+    "__future__", "__startup__", "_collections_abc", "_frozen_importlib", "_frozen_importlib_external",
+    "_sitebuiltins", "abc", "codecs", "collections", "datetime", "email", "encodings", "genericpath", "importlib",
+    "io", "ntpath", "os", "posixpath", "runpy", "site", "stat", "string", "struct", "traceback", "warnings",
+    "zipimport",
+}
 # fmt: on
+_FROZEN_MARK = b"\0collections.abc\0"
+_DOTTED = re.compile(rb"(?<=\0)[a-z_]\w*(?:\.\w+)+(?=\0)")
 _READ_AT_MOST = 64 * 1024 * 1024
 
 
@@ -67,16 +90,25 @@ def builtin_modules(items: Iterable[Item], *, brings_library: bool) -> frozenset
     """
     if not brings_library:
         return frozenset({*sys.stdlib_module_names, *_BUILTIN_WITHOUT_INITIALISER})
-    found = set(_BUILTIN_WITHOUT_INITIALISER)
+    found: set[str] = set()
     interpreters = [one for one in items if _INTERPRETER.search(one.path)] or [one for one in items if _is_program(one)]
     for one in interpreters:
         if one.size <= _READ_AT_MOST:
-            found |= {name.decode("ascii", "replace") for name in _INITIALISER.findall(one.read())}
+            found |= _compiled_in(one.read())
         if one.name.endswith((".dll", ".exe")):
             found |= _BUILTIN_ON_WINDOWS
-    return frozenset(found) if len(found) > len(_BUILTIN_WITHOUT_INITIALISER) else frozenset(sys.builtin_module_names)
+    return frozenset({*(found or sys.builtin_module_names), *_BUILTIN_WITHOUT_INITIALISER, *_FROZEN_IN_PYTHON})
+
+
+def _compiled_in(program: bytes) -> set[str]:
+    """Return the modules that an interpreter was compiled with."""
+    found = {name.decode("ascii", "replace") for name in _INITIALISER.findall(program)}
+    if _FROZEN_MARK in program:
+        dotted = {name.decode("ascii", "replace") for name in _DOTTED.findall(program)}
+        found |= _FROZEN_IN_CX | {name for name in dotted if name.partition(".")[0] in _FROZEN_IN_CX}
+    return found
 
 
 def _is_program(item: Item) -> bool:
     is_executable = item.name.endswith(".exe") or bool((item.mode or 0) & 0o111)
-    return is_executable and item.inside is None and "/" not in item.path
+    return is_executable and item.inside is None and not _LIBRARY.search(item.name)

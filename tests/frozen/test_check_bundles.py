@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from conftest import Bundle
 
 MIGRATIONS = "sample_app/migrations"
+BROUGHT = "import __future__, collections.abc, datetime, email.message, encodings.idna, math, os.path, string"
 NEXT = f'from alembic import op\nrevision = "next"\ndown_revision = "{expected_head}"\n'
 
 
@@ -86,6 +87,14 @@ BREAKS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         {"FK104"},
     ),
     "a revision added": (lambda scripts: replaced(scripts / "versions/next.py", NEXT), {"FK103"}),
+    "a revision that imports what every interpreter has": (
+        lambda scripts: replaced(scripts / "versions/next.py", f"{BROUGHT}\n{NEXT}"),
+        {"FK103"},
+    ),
+    "a revision that imports what nobody shipped": (
+        lambda scripts: replaced(scripts / "versions/next.py", f"import sched, wsgiref.types\n{NEXT}"),
+        {"FK103", "FK131"},
+    ),
     "env.py deleted": (lambda scripts: (scripts / "env.py").unlink(), {"FK102"}),
     "the manifest deleted": (lambda scripts: (scripts / "freezekit.json").unlink(), {"FK106", "FK141"}),
     "the empty database emptied": (lambda scripts: replaced(scripts / "freezekit.db", b""), {"FK104"}),
