@@ -8,6 +8,7 @@ import random
 import stat
 import sys
 import tarfile
+import tempfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -106,18 +107,20 @@ CONTAINERS: dict[str, Callable[..., Path]] = {
 
 
 @pytest.mark.parametrize("pack", CONTAINERS.values(), ids=list(CONTAINERS))
-def test_a_bundle_is_read_in_every_container(pack: Callable[..., Path], files: Files, tmp_path: Path) -> None:
+def test_a_bundle_is_read_in_every_container(
+    pack: Callable[..., Path], files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same is found in each, and nothing stays behind."""
     packed = pack(tmp_path, files)
-    before = set(os.listdir(containers.tempfile.gettempdir()))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     with open_bundle(packed) as bundle:
         assert (bundle.kind, bundle.freezer, bundle.python) == ("cx_Freeze folder", "cx_Freeze 8.7.3", "3.11")
         assert bundle.versions == {"freezekit": "0.1.0", "alembic": "1.20.1", "sqlalchemy": "2.1.9"}
         (tree,) = bundle.trees
         assert (tree.root, tree.manifest is not None) == ("app/migrations", True)
     assert check(packed).findings == ()
-    left = set(os.listdir(containers.tempfile.gettempdir())) - before
-    assert not [name for name in left if name.startswith("freezekit-")]
+    assert os.listdir(tmp_path / "scratch") == []
 
 
 @pytest.mark.parametrize("name", ["zip", "tar.gz", "deb"])
