@@ -171,6 +171,7 @@ IS_SILENT: list[tuple[str, Callable[[Files], Files]]] = [
     ("an import in try", with_(third=revision("0003", "0002", "try: import lost\n    except ImportError: pass"))),
     ("an import for types", with_(env=f"from typing import TYPE_CHECKING\nif TYPE_CHECKING: import lost\n{ENV}")),
     ("no SQLite where none is needed", without_fingerprints),
+    ("what Python only warns of", with_(third=revision("0003", "0002", "op.execute('\\d' is 1)"))),
     ("an https URL", with_(env=f"{ENV}SEE = 'https://example.com'\n")),
     ("a patch release of Python", lambda files: restamped(files, built_with={**BUILT_WITH, "python": "3.11.99"})),
     ("a freezer that is unknown", lambda files: restamped(files, built_with={"alembic": "1.20.1"})),

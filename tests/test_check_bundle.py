@@ -162,6 +162,22 @@ def test_scripts_inside_library_zip_are_found(files: Files, tmp_path: Path) -> N
     assert report.graphs[0].heads == ("0003",)
 
 
+@pytest.mark.parametrize("at", ["Notes.app/Contents", "dist/Notes.app/Contents"])
+def test_a_macos_application_is_read(at: str, files: Files, tmp_path: Path) -> None:
+    """Modules lie in Frameworks, data in Resources, with links between the two. Not tried on a real one."""
+    scripts = {name.removeprefix("lib/"): content for name, content in files.items() if name.startswith(TREE)}
+    laid_out = {f"Resources/{name}": content for name, content in scripts.items()}
+    laid_out |= {"MacOS/app": files["app"], "Frameworks/base_library.zip": library()}
+    laid_out["Frameworks/lib-dynload/_sqlite3.cpython-311-darwin.so"] = b""
+    contents_folder = write(tmp_path / at, laid_out)
+    (contents_folder / "Frameworks/app").symlink_to("../Resources/app")
+    (contents_folder / "Resources/base_library.zip").symlink_to("../Frameworks/base_library.zip")
+    for given in (tmp_path / at.partition("/")[0], contents_folder.parent):
+        report = check(given)
+        assert (report.facts["bundle"], report.findings) == ("macOS application", ())
+        assert len(report.graphs) == 1
+
+
 def test_a_nuitka_folder_is_known_for_what_it_cannot_tell(files: Files, tmp_path: Path) -> None:
     """Its modules are compiled into the program, so no import is said to be missing."""
     scripts = {name.removeprefix("lib/"): content for name, content in files.items() if name.startswith(TREE)}
@@ -298,7 +314,6 @@ def report_or_refusal(path: Path, **how: Any) -> bool:
     return True
 
 
-@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", [one for one in CONTAINERS if one not in ("folder", "program", "tar.bz2")])
 def test_a_damaged_archive_is_never_a_traceback(name: str, files: Files, tmp_path: Path) -> None:
     """Cut off anywhere, or with any bit turned."""
@@ -310,7 +325,6 @@ def test_a_damaged_archive_is_never_a_traceback(name: str, files: Files, tmp_pat
         assert report_or_refusal(packed)
 
 
-@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
 def test_a_damaged_file_in_a_bundle_is_never_a_traceback(files: Files, tmp_path: Path) -> None:
     chance = random.Random(7)
     bundle = write(tmp_path, files)

@@ -178,7 +178,7 @@ def _bundle(path: str, layout: Layout, items: list[Item], programs: Sequence[Pro
     trees = find_trees(items)
     builders = [tree.manifest.built_with.get("freezer", "") for tree in trees if tree.manifest]
 
-    def version(name: str) -> str | None:
+    def version_of(name: str) -> str | None:
         if name in compiled:
             return package_version(compiled[name].read_module(name))
         return package_version(importable[name].read()) if name in importable else None
@@ -193,5 +193,5 @@ def _bundle(path: str, layout: Layout, items: list[Item], programs: Sequence[Pro
         packages=frozenset(packages),
         builtins=builtins,
         trees=trees,
-        versions={name: found for name in _PACKAGES if (found := version(name))},
+        versions={name: found for name in _PACKAGES if (found := version_of(name))},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,11 @@ def read_history(scripts: Mapping[str, bytes], known: Iterable[Revision] = ()) -
 
 
 def parse(name: str, content: bytes) -> ast.Module | Problem:
-    """Return the syntax tree of a script, or what is wrong with it."""
+    """Return the syntax tree of a script, or what is wrong with it; what Python only warns of is left aside."""
     try:
-        return ast.parse(content, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(content, name)
     except SyntaxError as error:
         return Problem(name, error.lineno, f"has a syntax error: {error.msg}")
     except (ValueError, RecursionError, MemoryError) as error:

@@ -220,7 +220,6 @@ def test_a_real_bundle_is_read_inside_an_archive(
     assert check(archive).findings == ()
 
 
-@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
 def test_a_damaged_program_is_never_a_traceback(build_bundle: Callable[[str], Bundle], tmp_path: Path) -> None:
     """Cut off, or with bits turned in the tables of contents at its end, it has findings or is refused."""
     chance = random.Random(3)
