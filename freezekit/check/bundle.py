@@ -60,6 +60,17 @@ class Bundle:
         """Return whether a module can be imported in the program; True where nobody can know."""
         return self.modules is None or name in self.modules or name in self.builtins or self.is_package(name)
 
+    def is_bare_folder(self, name: str) -> bool:
+        """Return whether a package is a folder without code of its own, so that only modules can be taken from it."""
+        is_code = self.modules is None or name in self.modules or name in self.builtins
+        return not is_code and self.is_package(name)
+
+    @property
+    def own_trees(self) -> tuple[MigrationTree, ...]:
+        """The application's migrations: where one tree has a manifest, those without are libraries' own."""
+        written = tuple(tree for tree in self.trees if tree.manifest_name is not None)
+        return written or self.trees
+
     def is_package(self, name: str) -> bool:
         """Return whether a module is one that others lie in."""
         return name in self.packages

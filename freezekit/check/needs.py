@@ -34,7 +34,7 @@ def modules_of(tree: MigrationTree) -> Iterator[tuple[str, ast.Module]]:
 
 def check_helpers(bundle: Bundle) -> Iterator[Finding]:
     """Find env.py and helper files that cannot be parsed; revisions are the history's matter."""
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         for name, content in sorted(tree.files.items()):
             if name.endswith(".py") and not tree.is_revision(name):
                 module = parse(name, content)
@@ -44,7 +44,7 @@ def check_helpers(bundle: Bundle) -> Iterator[Finding]:
 
 def check_imports(bundle: Bundle) -> Iterator[Finding]:
     """Find imports of scripts that nothing in the bundle satisfies; those inside ``try`` may fail."""
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         for name, module in modules_of(tree):
             for one in scan_imports(module, name):
                 line = int(one.where.rpartition(":")[2])
@@ -57,7 +57,7 @@ def _missing(bundle: Bundle, one: Import) -> Iterator[str]:
     """Yield what is missing of an import: the module; of a folder without code in it, the modules taken from it."""
     if not _exists(bundle, one.module):
         yield one.module
-    elif bundle.modules is not None and one.module not in bundle.modules and bundle.is_package(one.module):
+    elif bundle.is_bare_folder(one.module):
         yield from (full for name in one.names if not _exists(bundle, full := f"{one.module}.{name}"))
 
 
@@ -78,7 +78,7 @@ def check_databases(bundle: Bundle, chains: Iterable[Chain] = ()) -> Iterator[Fi
         chains: What the project says, if it is known.
     """
     chains = tuple(chains)
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         modules = [module for _, module in modules_of(tree)]
         named = {url for module in modules for url in urls(module)}
         imported = [one.module for module in modules for one in scan_imports(module, "") if not one.is_optional]
@@ -111,7 +111,7 @@ def _without_driver(bundle: Bundle, tree: MigrationTree, dialects: Iterable[str]
 
 def check_versions(bundle: Bundle) -> Iterator[Finding]:
     """Compare the versions inside with those that the scripts were built and tried with."""
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         built = tree.manifest.built_with if tree.manifest else {}
         inside = dict(bundle.versions)
         if bundle.python is not None:

@@ -80,7 +80,7 @@ def check(
             found += check_release(bundle, against, accepted_edits(source or os.curdir))
         kept = [one for one in found if is_selected(one.id, select, ignore)]
         rules = tuple(rule for rule in RULES if is_selected(rule.id, select, ignore))
-        graphs = tuple(map(_graph, bundle.trees))
+        graphs = tuple(map(_graph, bundle.own_trees))
         return Report("check", os.fspath(path), facts(bundle), in_order(kept), rules, graphs)
 
 
@@ -101,7 +101,7 @@ def check_release(bundle: Bundle, old: str, accepted: Mapping[str, str]) -> Iter
         UnreadableBundle: The old release has no manifest, or cannot be read.
     """
     shipped = shipped_manifests(old)
-    present = {(one.script_location, one.section): one for one in map(manifest_of, bundle.trees)}
+    present = {(one.script_location, one.section): one for one in map(manifest_of, bundle.own_trees)}
     for key, before in shipped.items():
         is_only = len(shipped) == len(present) == 1
         after = present.get(key) or (next(iter(present.values())) if is_only else None)
@@ -146,7 +146,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
     found |= dict(bundle.versions)
     found["files"] = str(len(bundle.items))
     found["modules"] = "unknown" if bundle.modules is None else str(len(bundle.modules))
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         history = history_of(tree)
         heads = ", ".join(history.heads) or "none"
         found[f"migrations {tree.name}"] = f"{len(history.revisions)} revisions, head {heads}"

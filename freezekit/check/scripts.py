@@ -38,7 +38,7 @@ def check_trees(bundle: Bundle) -> Iterator[Finding]:
 
 def check_files(bundle: Bundle) -> Iterator[Finding]:
     """Compare every file of every tree with its manifest."""
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         if tree.manifest is not None:
             yield from _missing_and_altered(tree)
             yield from _snapshot(tree)
@@ -110,7 +110,7 @@ def history_of(tree: MigrationTree) -> History:
 
 def check_history(bundle: Bundle) -> Iterator[Finding]:
     """Find what keeps the revisions of a tree from being one history with one head."""
-    for tree in bundle.trees:
+    for tree in bundle.own_trees:
         history = history_of(tree)
         yield from _unreadable(tree, history)
         yield from _duplicates(tree, history)

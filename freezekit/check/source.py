@@ -76,12 +76,12 @@ def matched(bundle: Bundle, project: str) -> list[tuple[Chain, MigrationTree | N
     Raises:
         UsageError: The project has no migrations, as far as its configuration and the bundle say.
     """
-    chains = list(project_chains(project)) or [chain for tree in bundle.trees for chain in _named(tree, project)]
+    chains = list(project_chains(project)) or [chain for tree in bundle.own_trees for chain in _named(tree, project)]
     if not chains:
         raise UsageError(f"Nothing in {project} configures migrations, so there is nothing to compare the bundle with.")
-    found = [(chain, next((tree for tree in bundle.trees if _is_same(chain, tree)), None)) for chain in chains]
-    if len(found) == len(bundle.trees) == 1:
-        return [(chains[0], bundle.trees[0])]
+    found = [(chain, next((tree for tree in bundle.own_trees if _is_same(chain, tree)), None)) for chain in chains]
+    if len(found) == len(bundle.own_trees) == 1:
+        return [(chains[0], bundle.own_trees[0])]
     return found
 
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from conftest import Bundle
 
 MIGRATIONS = "sample_app/migrations"
-BROUGHT = "import __future__, collections.abc, datetime, email.message, encodings.idna, math, os.path, string"
+BROUGHT = """\
+import __future__, collections.abc, datetime, email.message, encodings.idna, math, os.path, string
+from importlib.metadata import version
+"""
 NEXT = f'from alembic import op\nrevision = "next"\ndown_revision = "{expected_head}"\n'
 
 
@@ -100,7 +103,7 @@ BREAKS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     ),
     "a revision added": (lambda scripts: replaced(scripts / "versions/next.py", NEXT), {"FK103"}),
     "a revision that imports what every interpreter has": (
-        lambda scripts: replaced(scripts / "versions/next.py", f"{BROUGHT}\n{NEXT}"),
+        lambda scripts: replaced(scripts / "versions/next.py", BROUGHT + NEXT),
         {"FK103"},
     ),
     "a revision that imports what nobody shipped": (
