@@ -16,6 +16,7 @@ from freezekit.cli.backups import backups
 from freezekit.cli.builds import diff, manifest, verify
 from freezekit.cli.command import name_of
 from freezekit.cli.databases import adopt, create, plan, sql, status, upgrade
+from freezekit.cli.smoke import smoke
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.migrations import Migrations
 
-COMMANDS = (status, plan, sql, upgrade, create, adopt, backups, verify, manifest, diff)
+COMMANDS = (status, plan, sql, upgrade, create, adopt, backups, verify, manifest, diff, smoke)
 # About builds, so of no use inside one; what they need does not ship.
-_FOR_DEVELOPERS = {"diff"}
+_FOR_DEVELOPERS = {"diff", "smoke"}
 
 _EXIT_CODES = """\b
 Exit codes:

@@ -92,9 +92,11 @@ def _survey(folder: str, request: dict[str, Any], answer: Answer) -> None:
 
     names = [scratch_file(folder, name) for name in request.get("databases", ())]
     failed = set() if answer.phase("start", start) else {"start"}
+    skipped = set(request.get("skip", ()))
     for name, (needs, work) in PHASES.items():
-        if missing := [one for one in (*needs, "start") if one in failed]:
-            reason = f"not tried, because {missing[0]} failed"
+        missing = [one for one in (*needs, "start") if one in failed]
+        if missing or name in skipped:
+            reason = f"not tried, because {missing[0]} did not pass" if missing else "as asked"
             answer.say(phase=name, outcome="skipped", seconds=0.0, detail=reason, data=None)
             failed.add(name)
         elif not answer.phase(name, lambda work=work: work(subjects, names)):  # type: ignore[misc]
