@@ -139,9 +139,9 @@ class SmokeTest:
         for name in ("start", *SELF_PHASES):
             if name in said:
                 phase = Phase(name, *(said[name][key] for key in ("outcome", "seconds", "detail")))
-                is_failed = phase.outcome == "failed"
-                more = {"returncode": ended.returncode, "output": ended.output} if is_failed else {}
-                self.phases.append(replace(phase, **more))
+                if phase.outcome == "failed":
+                    phase = replace(phase, returncode=ended.returncode, output=ended.output)
+                self.phases.append(phase)
             elif name == (stopped_at or "start"):
                 self.phases.append(
                     Phase(name, "failed", ended.seconds, _stopped(ended), ended.returncode, ended.output)

@@ -239,9 +239,9 @@ def bundle_of(program: Path) -> Path:
 def _hidden(program: Path, place: Path, more: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
     """Return the folders to hide: projects, installed packages and what was named, but nothing that the room needs."""
     projects = [project for start in (Path.cwd(), program.parent) if (project := _project_of(start)) is not None]
-    ours = Path(__file__).resolve().parent.parent
+    ours = str(Path(__file__).resolve().parent.parent)
     installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sysconfig.get_path("stdlib"), ours]
-    named = [os.fspath(one) for one in (*projects, *installed, *more)]
+    named = [*map(str, projects), *installed, *(os.fspath(one) for one in more)]
     wanted = sorted({os.path.realpath(one) for one in named if os.path.isdir(one)})
     needed = (str(place), "/bin", "/usr/bin", "/lib", "/usr/lib", "/dev", "/proc")
     able = [one for one in wanted if not any(_is_in(path, one) for path in needed)]
