@@ -49,9 +49,10 @@ class Asked:
         """Return what it has said so far; a line that is not finished does not count."""
         try:
             text = self.answer.read_bytes()
-        except OSError:
+            found = [json.loads(line) for line in text.split(b"\n")[:-1]]
+        except (OSError, ValueError):
             return []
-        return [json.loads(line) for line in text.split(b"\n")[:-1]]
+        return [line for line in found if isinstance(line, dict)]
 
     def phases(self) -> dict[str, Mapping[str, Any]]:
         """Return the phases that ended, by name."""

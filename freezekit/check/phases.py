@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sqlite3
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,6 +127,8 @@ class SmokeTest:
         except _Failed as failure:
             returncode = failure.ended.returncode if failure.ended else None
             phase = Phase(name, "failed", 0.0, str(failure), returncode, failure.ended.output if failure.ended else "")
+        except (sqlite3.Error, OSError) as error:
+            phase = Phase(name, "failed", detail=f"the database cannot be read afterwards: {error}")
         self.phases.append(replace(phase, seconds=time.monotonic() - started))
 
     def _survey(self) -> None:
@@ -194,11 +197,15 @@ class SmokeTest:
                 "go": f"go-{old.chain}",
             }
             both = [self.asker.ask(**request), self.asker.ask(**request)]
-            for asked in both:
-                asked.wait_until("ready", self.rules.timeout)
-            (self.room.scratch / f"go-{old.chain}").touch()
-            for asked in both:
-                self._upgraded(asked)
+            try:
+                for asked in both:
+                    asked.wait_until("ready", self.rules.timeout)
+                (self.room.scratch / f"go-{old.chain}").touch()
+                for asked in both:
+                    self._upgraded(asked)
+            finally:
+                for asked in both:
+                    asked.running.kill()
             self._as_expected(copy, old)
 
     def _killed(self) -> None:
