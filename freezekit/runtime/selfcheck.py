@@ -6,6 +6,7 @@ hung or crashed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -44,6 +45,10 @@ class Answer:
         self._file.write(json.dumps(facts) + "\n")
         self._file.flush()
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
     def phase(self, name: str, work: Callable[[], Any]) -> bool:
         """Do the work of a phase, and say how it ended; whatever it raises is the answer, not an error of ours."""
         self.say(begins=name)
@@ -69,12 +74,12 @@ def run(folder: str, number: int, request: dict[str, Any]) -> int:
     Returns:
         The exit code: 0 once everything was tried, whatever came of it.
     """
-    answer = Answer(folder, number)
-    if request.get("test") == "upgrade":
-        answer.phase("upgrade", lambda: _upgrade(folder, request, answer))
-    else:
-        _survey(folder, request, answer)
-    answer.say(done=True)
+    with contextlib.closing(Answer(folder, number)) as answer:
+        if request.get("test") == "upgrade":
+            answer.phase("upgrade", lambda: _upgrade(folder, request, answer))
+        else:
+            _survey(folder, request, answer)
+        answer.say(done=True)
     return 0
 
 
