@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from freezekit.manifest import Manifest
+    from freezekit.runtime.job import Scripts
     from freezekit.runtime.migrations import Migrations
-    from freezekit.runtime.upgrade import Scripts
 
 _OTHERS_MARK = 0x7A7A7A7A
 # https://www.sqlite.org/fileformat.html, section 1.6: the header of the first page follows that of the file.
