@@ -346,3 +346,51 @@ class TestEntryPointOfSetuptools:
         monkeypatch.setitem(sys.modules, "cx_Freeze", ModuleType("cx_Freeze"))
         monkeypatch.delitem(sys.modules, "cx_Freeze.hooks", raising=False)
         cx_freeze.finalize_distribution(object())
+
+
+@pytest.mark.parametrize(
+    ("setting", "tests_itself"), [("", True), ("selftest = true\n", True), ("selftest = false\n", False)]
+)
+def test_a_bundle_tests_itself_unless_its_project_says_no(project: Path, setting: str, tests_itself: bool) -> None:
+    configuration = f'[tool.freezekit]\nscript_location = "app:migrations"\n{setting}'
+    (project / "pyproject.toml").write_text(configuration)
+    assert load(application(project)).tests_itself is tests_itself
+
+
+def test_a_bundle_without_migrations_has_nothing_to_test() -> None:
+    assert not Cargo((), (), (), ()).tests_itself
+
+
+class Finder:
+    """As much of cx_Freeze's finder as starting a program takes."""
+
+    def __init__(self, folder: Path, **modules: object) -> None:
+        self.cache_path = folder
+        self._modules = {name.replace("_", "."): module for name, module in modules.items()}
+
+
+def test_a_program_of_cx_freeze_asks_before_its_main_script(tmp_path: Path) -> None:
+    """The question comes after whatever script starts the program, which may be the author's own."""
+    script = tmp_path / "console.py"
+    script.write_text("said = []\n\ndef run(name):\n    said.append(name)\n")
+    finder = Finder(tmp_path / "cache", freezekit_runtime_selftest=object())
+    asking = cx_freeze._asking(finder, script, "__init__app")
+    namespace: dict[str, object] = {}
+    with open(asking, encoding="utf-8") as file:
+        exec(file.read(), namespace)
+    assert callable(namespace["run"])
+    namespace["run"]("__main__app")
+    assert namespace["said"] == ["__main__app"]
+    assert cx_freeze._asking(finder, asking, "__init__app") == asking
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [("__main__app", {"freezekit_runtime_selftest": object()}), ("__init__app", {}), (None, {})],
+    ids=["the main script", "a bundle that does not test itself", "any other file"],
+)
+def test_what_does_not_start_a_program_that_tests_itself_ships_as_it_is(
+    tmp_path: Path, name: str | None, modules: dict[str, object]
+) -> None:
+    script = tmp_path / "script.py"
+    assert cx_freeze._asking(Finder(tmp_path, **modules), script, name) is script

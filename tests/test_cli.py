@@ -478,8 +478,9 @@ HELP = {
     "manifest": "Print the manifest of the scripts",
     "diff": "Compare the revisions of two releases",
     "check": "Look into a finished bundle",
+    "smoke": "Run a finished bundle in a clean room",
 }
-ABOUT_BUILDS = ("diff", "check")
+ABOUT_BUILDS = ("diff", "check", "smoke")
 SHIPPED = [command for command in HELP if command not in ABOUT_BUILDS]
 
 

@@ -13,6 +13,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 IN_SOURCE_TREE = (PROJECT / "freezekit").is_dir()
+SCHEMA = "freezekit/check/report.schema.json"
+HOOKS = [path for path in (PROJECT / "hooks").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+RUN_TIME_HOOK = ["freezekit/_hooks/rthooks.dat", "freezekit/_hooks/rthooks/pyi_rth_freezekit.py"]
 
 
 def run_python(code: str) -> str:
@@ -40,13 +43,11 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 @pytest.mark.skipif(not IN_SOURCE_TREE, reason="compares with the source tree")
 def test_the_wheel_holds_the_package_and_the_hooks_and_nothing_else(wheel_files: set[str]) -> None:
     package = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "freezekit").rglob("*.py")}
-    hooks = {f"freezekit/_hooks/{path.name}" for path in (PROJECT / "hooks").glob("*.py")}
-    assert wheel_files == package | hooks | {"freezekit/py.typed", "freezekit/check/report.schema.json"}
+    hooks = {f"freezekit/_hooks/{path.relative_to(PROJECT / 'hooks').as_posix()}" for path in HOOKS}
+    assert wheel_files == package | hooks | {"freezekit/py.typed", SCHEMA}
 
 
-@pytest.mark.parametrize(
-    "name", ["freezekit/py.typed", "freezekit/_hooks/hook-freezekit.py", "freezekit/check/report.schema.json"]
-)
+@pytest.mark.parametrize("name", ["freezekit/py.typed", SCHEMA, "freezekit/_hooks/hook-freezekit.py", *RUN_TIME_HOOK])
 def test_the_wheel_holds_files_that_are_no_modules(wheel_files: set[str], name: str) -> None:
     assert name in wheel_files
 

@@ -75,6 +75,11 @@ class Cargo:
     distributions: tuple[str, ...]
     search: tuple[str, ...]
 
+    @property
+    def tests_itself(self) -> bool:
+        """Whether the finished bundle can test itself: there are migrations, and no chain leaves that out."""
+        return bool(self.shipments) and all(shipment.chain.selftest for shipment in self.shipments)
+
 
 def load(application: Application) -> Cargo:
     """Return what ships for an application: the configured chains, and those its code locates literally.

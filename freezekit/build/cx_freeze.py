@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _EXCLUDED = ["freezekit.build", "freezekit.check", "freezekit._hooks"]
+_SELFTEST = "freezekit.runtime.selftest"
+# Goes to the end of whichever script starts the program; cx_Freeze calls its `run` with the name of the main script.
+_ASK = """
+
+def _freezekit_run(name, run=run):
+    from os import environ
+    if "FREEZEKIT_SELFTEST" in environ:
+        from freezekit.runtime.selftest import answer
+        answer()
+    run(name)
+
+
+run = _freezekit_run
+"""
 
 
 def finalize_distribution(dist: object) -> None:  # noqa: ARG001 - the signature is setuptools'
@@ -37,7 +51,8 @@ def finalize_distribution(dist: object) -> None:  # noqa: ARG001 - the signature
         import cx_Freeze.hooks
     except Exception:  # noqa: BLE001 - setuptools builds other things than bundles, too
         return
-    setattr(cx_Freeze.hooks, load_freezekit.__name__, load_freezekit)
+    for hook in (load_freezekit, load_freezekit_runtime_selftest):
+        setattr(cx_Freeze.hooks, hook.__name__, hook)
 
 
 def load_freezekit(finder: Any, module: Any) -> None:
@@ -63,11 +78,45 @@ def load_freezekit(finder: Any, module: Any) -> None:
         return
 
     def include_file_as_module(path: Any, name: str | None = None) -> Any:
-        included = include(path, name)
-        shipper.ship()
+        is_last = _starts_a_program(name)
+        if is_last:
+            shipper.ship()
+        included = include(_asking(finder, path, name), name)
+        if not is_last:
+            shipper.ship()
         return included
 
     finder.include_file_as_module = include_file_as_module
+
+
+def load_freezekit_runtime_selftest(finder: Any, module: Any) -> None:  # noqa: ARG001 - the signature is cx_Freeze's
+    """Let the program ask its test of itself before it starts: cx_Freeze's hook for that module.
+
+    Args:
+        finder: cx_Freeze's ``ModuleFinder``.
+        module: The module ``freezekit.runtime.selftest``.
+    """
+    include = getattr(finder, "include_file_as_module", None)
+    if include is not None:
+        finder.include_file_as_module = lambda path, name=None: include(_asking(finder, path, name), name)
+
+
+def _starts_a_program(name: str | None) -> bool:
+    """Return whether a module is the one that cx_Freeze runs first, which then runs the main script."""
+    return name is not None and name.startswith("__init__")
+
+
+def _asking(finder: Any, path: Any, name: str | None) -> Any:
+    """Return the script that starts a program, with the question before the main script if the bundle answers it."""
+    asks = _starts_a_program(name) and finder._modules.get(_SELFTEST) is not None  # noqa: SLF001 - `modules` is cached
+    folder = os.path.join(str(finder.cache_path), "freezekit")
+    if not asks or os.path.dirname(path) == folder:
+        return path
+    os.makedirs(folder, exist_ok=True)
+    asking = os.path.join(folder, f"{name}.py")
+    with open(path, encoding="utf-8") as file, open(asking, "w", encoding="utf-8") as written:
+        written.write(file.read() + _ASK)
+    return asking
 
 
 class _Shipper:
@@ -114,6 +163,8 @@ class _Shipper:
         finder = self.finder
         finder.path.extend(folder for folder in cargo.search if folder not in finder.path)
         self._import(cargo.imports)
+        if cargo.tests_itself:
+            finder.include_module(_SELFTEST)
         for name in cargo.distributions:
             self._include_metadata(name)
         for shipment in cargo.shipments:
@@ -210,6 +261,11 @@ def build_exe_options(
     modules, missing = resolve(cargo.imports, [*sys.path, *cargo.search])
     report_missing(missing)
     files = _laid_out(cargo, "" if zip_scripts else "lib/")
+    if cargo.tests_itself:
+        import cx_Freeze.hooks
+
+        setattr(cx_Freeze.hooks, load_freezekit_runtime_selftest.__name__, load_freezekit_runtime_selftest)
+        modules.append(_SELFTEST)
     return {
         "zip_includes" if zip_scripts else "include_files": [(source, target) for target, source in files.items()],
         "includes": modules,

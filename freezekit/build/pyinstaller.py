@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _HOOK = "hook-freezekit.py"
+# hooks/rthooks.dat names it: where it is in a bundle, PyInstaller adds the run-time hook that asks it.
+_SELFTEST = "freezekit.runtime.selftest"
 EXCLUDED_IMPORTS = ["freezekit.build", "freezekit.check", "pip", "setuptools", "PyInstaller", "cx_Freeze"]
 if sys.version_info >= (3, 11):
     # Never used there, and PyInstaller would take the copy inside setuptools, and setuptools with it.
@@ -81,7 +83,7 @@ def _ship(hook_api: Any) -> None:
     _follow(hook_api, cargo)
     imports = [*cargo.imports, *plugin_imports(lambda point: _is_in(hook_api.module_graph, point.module))]
     modules, missing = resolve(imports, path)
-    hook_api.add_imports(*modules)
+    hook_api.add_imports(*modules, *([_SELFTEST] if cargo.tests_itself else []))
     report_missing(missing)
     present = {entry[0].replace(os.sep, "/") for entry in hook_api.analysis.datas}
     for source, dest in _files(cargo, CONF["workpath"]):
@@ -198,6 +200,6 @@ def spec_options(
     watched = [path for shipment in cargo.shipments for path in _folders(shipment.chain)]
     return {
         "datas": [(source, posixpath.dirname(dest) or ".") for source, dest in files],
-        "hiddenimports": modules,
+        "hiddenimports": [*modules, *([_SELFTEST] if cargo.tests_itself else [])],
         "hooksconfig": {"freezekit": {"digest": stale.state(watched)}},
     }
