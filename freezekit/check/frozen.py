@@ -9,12 +9,14 @@ import sysconfig
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from freezekit.errors import FreezekitError, UsageError
+from freezekit.check.findings import Level
+from freezekit.errors import FreezekitError, InvalidMigrations, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from freezekit.check.findings import Report
     from freezekit.check.smoke import SmokeReport
 
 DIST = "{dist}"
@@ -30,6 +32,26 @@ class FrozenBundle:
     """
 
     executable: Path
+
+    def check(self, **options: Any) -> Report:
+        """Look into it without running it, and raise if something is wrong with its migrations.
+
+        Args:
+            options: As for :func:`freezekit.check.run.check`.
+
+        Raises:
+            InvalidMigrations: ``issues`` names every error, by its id.
+        """
+        from freezekit.check.run import check
+
+        # The program alone is the bundle where it holds everything, else the folder it lies in.
+        folder = self.executable.parent
+        is_folder = any((folder / name).is_dir() for name in ("_internal", "lib"))
+        report = check(folder if is_folder else self.executable, **options)
+        if report.is_failure:
+            errors = [one for one in report.findings if one.level is Level.ERROR]
+            raise InvalidMigrations(str(self.executable), [f"{one.id} {one.message}" for one in errors])
+        return report
 
     def smoke(self, **options: Any) -> SmokeReport:
         """Run it in a clean room, and raise the first failure.

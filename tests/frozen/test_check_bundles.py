@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
-from conftest import PROJECT
+from bundles import PROJECT
 from sample_data import expected_head, revisions
 
 from freezekit.check.bundle import open_bundle
+from freezekit.check.frozen import FrozenBundle
 from freezekit.check.run import check
-from freezekit.errors import UnreadableBundle
+from freezekit.errors import InvalidMigrations, UnreadableBundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Bundle
+    from bundles import Bundle
 
 MIGRATIONS = "sample_app/migrations"
 BROUGHT = """\
@@ -249,3 +250,15 @@ def test_a_damaged_program_is_never_a_traceback(build_bundle: Callable[[str], Bu
         path.write_bytes(damaged)
         with contextlib.suppress(UnreadableBundle):
             check(path)
+
+
+def test_a_test_suite_checks_its_bundle_in_one_line(bundle: Bundle, tmp_path: Path) -> None:
+    """Every form of bundle is found from its program; what is wrong is an error that names all of it."""
+    assert not FrozenBundle(bundle.executable).check().is_failure
+    if bundle.form == "cx-folder":
+        broken = tmp_path / "broken"
+        shutil.copytree(bundle.folder, broken)
+        (revision,) = broken.rglob("versions/0002*.py")
+        revision.unlink()
+        with pytest.raises(InvalidMigrations, match=r"FK1\d\d .*0002"):
+            FrozenBundle(broken / bundle.executable.name).check()

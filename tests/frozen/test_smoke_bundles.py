@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from conftest import Bundle, HiddenSource
+    from bundles import Bundle, HiddenSource
 
 OPEN = "open {db}"
 TOKEN = "0123456789abcdef" * 2
