@@ -15,6 +15,7 @@ import pytest
 from sample_data import RELEASES, plain_upgrade
 
 from freezekit.check.content import broken_rules, difference, statements
+from freezekit.check.formats import TEXTS
 from freezekit.check.room import Room, bundle_of, clean_room
 from freezekit.check.smoke import PHASES, Phase, SmokeReport, smoke
 from freezekit.cli import main
@@ -315,6 +316,25 @@ def test_the_command_refuses_what_is_no_program(tmp_path: Path, capsys: pytest.C
 
 def test_a_report_without_failures_raises_nothing() -> None:
     SmokeReport("app", {}, {}, (), (Phase("start", "passed"), Phase("old", "skipped")), 0.0).raise_for_failure()
+
+
+@pytest.mark.parametrize("form", ["junit", "sarif", "github"])
+def test_a_failed_phase_is_an_error_in_every_format(form: str) -> None:
+    """The same formats as those of a check: one rule for each phase, one finding for each that failed."""
+    phases = (Phase("start", "passed"), Phase("old", "failed", detail="it said no"), Phase("twice", "skipped"))
+    report = SmokeReport("dist/app", {}, {"Python": "3.11"}, (), phases, 1.0).to_report()
+    assert (report.is_failure, [rule.id for rule in report.rules]) == (True, ["start", "old", "twice"])
+    text = TEXTS[form](report)
+    assert "it said no" in text
+    assert "old" in text
+
+
+def test_a_page_of_a_smoke_test_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a program that does not answer: the page and the exit code tell of the failure."""
+    code = main(["smoke", str(program(tmp_path, "")), "--format", "github", "--html", str(tmp_path / "page.html")])
+    assert code == 1
+    assert capsys.readouterr().out.startswith("::error title=start::")
+    assert "start" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_copy_of_a_bundle_is_private(tmp_path: Path) -> None:

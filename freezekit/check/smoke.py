@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from freezekit.check.content import statements
+from freezekit.check.findings import Finding, Level, Report, Rule
 from freezekit.check.phases import DATABASE, DEFAULT_TIMEOUT, PHASES, Phase, Rules, SmokeTest
 from freezekit.check.room import clean_room
 from freezekit.errors import SmokeTestFailed, UsageError
@@ -61,6 +62,13 @@ class SmokeReport:
         """
         if (failure := self.failure) is not None:
             raise failure
+
+    def to_report(self) -> Report:
+        """Return it as all formats know it: one rule for each phase, and an error for each that failed."""
+        rules = tuple(Rule(one.name, f"smoke test: {one.name}", Level.ERROR) for one in self.phases)
+        failed = tuple(one for one in self.phases if one.outcome == "failed")
+        findings = tuple(Finding(one.name, Level.ERROR, one.detail or "the phase failed") for one in failed)
+        return Report("smoke", self.executable, self.versions, findings, rules)
 
     def to_document(self) -> dict[str, object]:
         """Return the report as plain data."""

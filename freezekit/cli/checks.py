@@ -31,7 +31,7 @@ class ReportCommand(Command):
                 show_default=True,
                 help="How to print what was found; json is the same as --json.",
             ),
-            click.Option(["--html", "html"], metavar="FILE", help="Write a page with the revision graph as well."),
+            click.Option(["--html", "html"], metavar="FILE", help="Write a page for people as well."),
         ]
 
     def invoke(self, ctx: click.Context) -> int:
@@ -92,7 +92,7 @@ def answer(report: Report, form: str, html: str | None) -> Answer:
     from freezekit.check.page import page
 
     if html is not None:
-        _write(html, page(report))
+        write_page(html, page(report))
     found = document(report)
     code = 1 if report.is_failure else 0
     if form in TEXTS:
@@ -102,7 +102,12 @@ def answer(report: Report, form: str, html: str | None) -> Answer:
     return Answer(found, _summary(report), table, exit_code=code)
 
 
-def _write(path: str, text: str) -> None:
+def write_page(path: str, text: str) -> None:
+    """Write a page to a file.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
     try:
         with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from freezekit.cli.answers import Answer, Table, error_document
-from freezekit.cli.command import Command
+from freezekit.cli.checks import ReportCommand, write_page
 
 if TYPE_CHECKING:
     from freezekit.check.smoke import SmokeReport
 
 
-@click.command(cls=Command)
+@click.command(cls=ReportCommand)
 @click.argument("executable", metavar="EXECUTABLE")
 @click.option(
     "--app-command",
@@ -47,6 +47,8 @@ def smoke(  # noqa: PLR0913, PLR0917 - one for each option
     timeout: float | None,
     skip: tuple[str, ...],
     hide: tuple[str, ...],
+    form: str,
+    html: str | None,
 ) -> Answer:
     """Run a finished bundle in a clean room, and try its migrations.
 
@@ -66,7 +68,7 @@ def smoke(  # noqa: PLR0913, PLR0917 - one for each option
         skip=skip,
         hide=hide,
     )
-    return _answer(report)
+    return _answer(report, form, html)
 
 
 def _is_database(path: Path) -> bool:
@@ -77,9 +79,17 @@ def _is_database(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\x00"
 
 
-def _answer(report: SmokeReport) -> Answer:
+def _answer(report: SmokeReport, form: str, html: str | None) -> Answer:
+    from freezekit.check.formats import TEXTS
+    from freezekit.check.page import page
+
     failure = report.failure
     document = {**report.to_document(), "failure": error_document(failure) if failure else None}
+    code = 1 if failure else 0
+    if html is not None:
+        write_page(html, page(report.to_report()))
+    if form in TEXTS:
+        return Answer(document, TEXTS[form](report.to_report()), exit_code=code)
     rows = tuple((one.name, one.outcome, f"{one.seconds:.2f} s", _said(one.detail)) for one in report.phases)
     inside = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     room = f"{report.room['isolation']}; bundle {report.room['read_only']}"
@@ -87,7 +97,7 @@ def _answer(report: SmokeReport) -> Answer:
     text = f"{report.executable}: {result} in {report.seconds:.1f} s\nInside: {inside or 'unknown'}\nClean room: {room}"
     if failure is not None:
         text += f"\n\n{failure}\n"
-    return Answer(document, text, Table(("Phase", "Outcome", "Time", ""), rows), exit_code=1 if failure else 0)
+    return Answer(document, text, Table(("Phase", "Outcome", "Time", ""), rows), exit_code=code)
 
 
 def _said(detail: str) -> str:
