@@ -31,6 +31,13 @@ def damage(connection: sqlite3.Connection) -> str | None:
 
 def dangling_references(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
     """Count the rows that refer to a row that is not there, by referring and referred table."""
+    try:
+        return Counter((row[0], row[2]) for row in connection.execute("PRAGMA foreign_key_check"))
+    except sqlite3.OperationalError:
+        return _checked_one_by_one(connection)
+
+
+def _checked_one_by_one(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     for table in tables:

@@ -35,7 +35,7 @@ def test_a_kill_at_any_moment(server: Server, subject: Subject, tmp_path: Path, 
     limit = {"in_place_bytes": subject.in_place_bytes}
     usual = server.upgrade(subject.copy_to(tmp_path / "folder"), subject.scripts, **limit)["seconds"]
     found = []
-    for _ in range(25 * factor):
+    for _ in range(15 * factor):
         document = subject.copy_to(tmp_path / "folder")
         after = chance.uniform(0, usual * 1.1)
         server.upgrade(document, subject.scripts, kill_after=after, **limit)
@@ -46,7 +46,7 @@ def test_a_kill_at_any_moment(server: Server, subject: Subject, tmp_path: Path, 
 def test_a_kill_at_each_write(server: Server, subject: Subject, tmp_path: Path, factor: int) -> None:
     """SIGKILL before a system call that would change a file."""
     found = set()
-    for at in sampled(_calls(server, subject, tmp_path), factor, 40):
+    for at in sampled(_calls(server, subject, tmp_path), factor, 24):
         document = subject.copy_to(tmp_path / "folder")
         ended = server.upgrade(document, subject.scripts, at=at, in_place_bytes=subject.in_place_bytes)
         assert ended["exit"] == SIGKILL
@@ -57,7 +57,7 @@ def test_a_kill_at_each_write(server: Server, subject: Subject, tmp_path: Path, 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=["I/O error", "full disk"])
 def test_an_error_at_each_write(error: int, server: Server, subject: Subject, tmp_path: Path, factor: int) -> None:
     """A system call fails: an error that names the document, which is as before, or all went well nevertheless."""
-    for at in sampled(_calls(server, subject, tmp_path), factor, 30):
+    for at in sampled(_calls(server, subject, tmp_path), factor, 16):
         document = subject.copy_to(tmp_path / "folder")
         ended = server.upgrade(document, subject.scripts, at=at, action=error, in_place_bytes=subject.in_place_bytes)
         assert ended["exit"] in (0, REFUSED), ended
@@ -78,7 +78,7 @@ def test_a_disk_of_any_size(server: Server, subject: Subject, tmp_path: Path) ->
     """From too small for anything to large enough; what failed works once there is room."""
     size, volume = subject.original.stat().st_size, tmp_path / "volume"
     ends = set()
-    for tenth in range(11, 70, 3):
+    for tenth in range(11, 70, 5):
         volume.mkdir(exist_ok=True)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size * tenth // 10}", "none", str(volume)]
         if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:

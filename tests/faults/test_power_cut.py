@@ -26,7 +26,7 @@ def test_a_power_cut_at_any_moment(server: Server, subject: Subject, tmp_path: P
     calls = read_log(log)
     assert {call.kind for call in calls} >= {"w", "s", "c", "r"}
     found = []
-    for image in images(calls, before, document.parent, random.Random(1), 60 * factor):
+    for image in images(calls, before, document.parent, random.Random(1), 30 * factor):
         found.append(subject.check(image / "document"))  # noqa: PERF401 - a failure should show what came before
     assert "old" in found
 
