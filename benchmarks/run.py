@@ -16,9 +16,7 @@ _HERE = Path(__file__).resolve().parent
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure freezekit beside plain Alembic and the bare floor.")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, chains of 10 and 100 revisions only")
-    parser.add_argument(
-        "--share", type=float, default=1.0, metavar="X", help="take X of the usual time for each figure"
-    )
+    parser.add_argument("--share", type=float, default=1.0, metavar="X", help="take X of the usual time for each")
     parser.add_argument("--no-bundles", action="store_true", help="only the source tree; freeze nothing")
     parser.add_argument("--json", type=Path, default=_HERE / "results.json", metavar="FILE", help="where figures go")
     parser.add_argument("--plot", type=Path, default=_HERE / "results.svg", metavar="FILE", help="where the plot goes")
