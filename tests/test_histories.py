@@ -456,11 +456,12 @@ SETTINGS = {
 }
 SETTINGS_ENV = """
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, pool
 config = context.config
 url = config.get_main_option("sqlalchemy.url")
 {source}
-with create_engine(config.get_main_option("sqlalchemy.url")).connect() as connection:
+engine = create_engine(config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool)
+with engine.connect() as connection:
     context.configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
