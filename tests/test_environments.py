@@ -414,7 +414,7 @@ def test_an_env_py_that_connects_elsewhere_changes_nothing(url: str, quiet: bool
     with closing(sqlite3.connect(old.parent / "other.db")) as connection, connection:
         connection.execute("CREATE TABLE mine (x)")
     wanted = ELSEWHERE[url].format(folder=old.parent)
-    body = f"with create_engine({wanted!r}).connect() as connection:\n    run(connection)\n"
+    body = f"with create_engine({wanted!r}, poolclass=pool.NullPool).connect() as connection:\n    run(connection)\n"
     if "aiosqlite" in wanted:
         body = (
             "import asyncio\nfrom sqlalchemy.ext.asyncio import create_async_engine\n"
