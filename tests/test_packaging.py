@@ -15,7 +15,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 IN_SOURCE_TREE = (PROJECT / "freezekit").is_dir()
 SCHEMA = "freezekit/check/report.schema.json"
 HOOKS = [path for path in (PROJECT / "hooks").rglob("*") if path.is_file() and path.suffix != ".pyc"]
-RUN_TIME_HOOK = ["freezekit/_hooks/rthooks.dat", "freezekit/_hooks/rthooks/pyi_rth_freezekit.py"]
+FREEZER_HOOKS = [
+    f"freezekit/_hooks/{name}"
+    for name in ("hook-freezekit.py", "hook-alembic.util.compat.py", "rthooks.dat", "rthooks/pyi_rth_freezekit.py")
+]
 
 
 def run_python(code: str) -> str:
@@ -47,7 +50,7 @@ def test_the_wheel_holds_the_package_and_the_hooks_and_nothing_else(wheel_files:
     assert wheel_files == package | hooks | {"freezekit/py.typed", SCHEMA}
 
 
-@pytest.mark.parametrize("name", ["freezekit/py.typed", SCHEMA, "freezekit/_hooks/hook-freezekit.py", *RUN_TIME_HOOK])
+@pytest.mark.parametrize("name", ["freezekit/py.typed", SCHEMA, *FREEZER_HOOKS])
 def test_the_wheel_holds_files_that_are_no_modules(wheel_files: set[str], name: str) -> None:
     assert name in wheel_files
 

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import stat
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +123,7 @@ def test_nothing_is_left_in_the_temporary_folder(bundle: Bundle, tmp_path: Path)
 def test_the_bundle_holds_the_scripts_and_nothing_of_the_build(bundle: Bundle) -> None:
     """No module of the build or check rooms, no installer and no freezer is shipped because of freezekit."""
     names = module_names(bundle)
-    unwanted = ["freezekit.build", "freezekit.check", "pip", "PyInstaller", "cx_Freeze"]
-    if not bundle.form.startswith("pyinstaller") or find_spec("tomli"):
-        # alembic/util/compat.py names tomli; where it is not installed, PyInstaller takes the one inside setuptools,
-        # and with it setuptools, for every program that uses Alembic.
-        unwanted += ["setuptools", "pkg_resources"]
+    unwanted = ["freezekit.build", "freezekit.check", "pip", "PyInstaller", "cx_Freeze", "setuptools", "pkg_resources"]
     assert "freezekit.runtime.locate" in names
     assert not [name for name in names if name.startswith(tuple(unwanted))]
 

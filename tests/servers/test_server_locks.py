@@ -98,7 +98,7 @@ def test_what_a_killed_program_left_running_on_the_server_is_waited_for(server: 
     url = server.database()
     process, pipe = started(str(project.migrations), url)
     pipe.send("go")
-    _wait_until_sleeping(server)
+    _wait_until_sleeping(server, url)
     process.kill()
     process.join()
     with pytest.raises(DatabaseInUse):
@@ -118,11 +118,12 @@ def _wait_until_locked(url: str) -> None:
         assert time.monotonic() < deadline
 
 
-def _wait_until_sleeping(server: Server) -> None:
+def _wait_until_sleeping(server: Server, url: str) -> None:
+    """In this database: other tests have theirs on the same server."""
     question = {
-        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'",
-        "mysql": "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'",
-    }[server.name]
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND datname = '{}'",
+        "mysql": "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%' AND DB = '{}'",
+    }[server.name].format(make_url(url).database)
     deadline = time.monotonic() + 20
     while not server.run(question)[0][0]:
         assert time.monotonic() < deadline
@@ -163,7 +164,7 @@ def test_a_cancelled_upgrade_stops_inside_a_statement(kind: str, server: Server,
     cancel, asked_at = threading.Event(), []
 
     def cancel_when_sleeping() -> None:
-        _wait_until_sleeping(server)
+        _wait_until_sleeping(server, url)
         asked_at.append(time.monotonic())
         cancel.set()
 
