@@ -104,7 +104,7 @@ def module_bytes(freezer: str, target: Path) -> int:
     library = scripts_folder(freezer, target)
     files = sum(path.stat().st_size for path in library.glob("freezekit/**/*") if path.is_file())
     with ZipFile(library / "library.zip") as archive:
-        return files + sum(one.compress_size for one in archive.infolist() if one.filename.startswith("freezekit/"))
+        return files + sum(one.compress_size for one in archive.infolist() if one.filename.startswith("freezekit"))
 
 
 def data_bytes() -> int:

@@ -29,8 +29,8 @@ def manifest_name(section: str = DEFAULT_SECTION) -> str:
 
 
 def snapshot_name(section: str = DEFAULT_SECTION) -> str:
-    """Return the file name of the empty database of one chain."""
-    return "freezekit.db" if section == DEFAULT_SECTION else f"freezekit.{section}.db"
+    """Return the file name of the empty database of one chain, in gzip's format."""
+    return "freezekit.db.gz" if section == DEFAULT_SECTION else f"freezekit.{section}.db.gz"
 
 
 def digest(content: bytes) -> str:
@@ -91,7 +91,7 @@ class Manifest:
             SQLite file is upgraded through a private copy by them.
         fingerprints: Digest of the schema after each revision, by the ids the version table then holds, joined by "+".
         snapshot: Path of the shipped empty database relative to the folder of ``env.py``, or None.
-        snapshot_sha256: Its sha256.
+        snapshot_sha256: Sha256 of that file.
         built_with: Versions of freezekit, Alembic, SQLAlchemy, Python, SQLite and the freezer; empty in a source tree.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 TREE = "lib/app/migrations"
 VERSIONS = f"{TREE}/versions"
 MANIFEST = f"{TREE}/freezekit.json"
-SNAPSHOT = f"{TREE}/freezekit.db"
+SNAPSHOT = f"{TREE}/freezekit.db.gz"
 SQLITE_FILE = b"SQLite format 3\0" + bytes(84)
+EMPTY_DATABASE = gzip.compress(SQLITE_FILE, mtime=0)
 BUILT_WITH = {
     "freezekit": "0.1.0",
     "alembic": "1.20.1",
@@ -96,7 +98,7 @@ def _manifest(scratch: Path) -> str:
     write(scratch, {name: text.encode() for name, text in SCRIPTS.items()})
     chain = Chain(script_location="app:migrations", folder=str(scratch / TREE))
     manifest = read_manifest(FolderTree(chain.folder), chain)
-    snapshot = {"snapshot": "freezekit.db", "snapshot_sha256": sha256(SQLITE_FILE)}
+    snapshot = {"snapshot": "freezekit.db.gz", "snapshot_sha256": sha256(EMPTY_DATABASE)}
     return replace(manifest, built_with=BUILT_WITH, fingerprints={"0003": "f"}, **snapshot).to_json()
 
 
@@ -118,7 +120,7 @@ def healthy(scratch: Path) -> dict[str, bytes]:
         "lib/library.zip": library(),
         EXTENSION: b"",
         MANIFEST: _manifest(scratch).encode(),
-        SNAPSHOT: SQLITE_FILE,
+        SNAPSHOT: EMPTY_DATABASE,
         **{name: text.encode() for name, text in SCRIPTS.items()},
     }
 
@@ -127,7 +129,7 @@ def restamped(files: Mapping[str, bytes], **fields: object) -> dict[str, bytes]:
     """Return the files with a manifest that lists them as they are, as if the build had seen them so."""
     manifest = json.loads(files[MANIFEST])
     inside = {name[len(TREE) + 1 :]: content for name, content in files.items() if name.startswith(f"{TREE}/")}
-    ours = {"freezekit.json", "freezekit.db"}
+    ours = {"freezekit.json", "freezekit.db.gz"}
     manifest["files"] = {name: digest(content) for name, content in inside.items() if name not in ours}
     return {**files, MANIFEST: json.dumps({**manifest, **fields}).encode()}
 

@@ -93,7 +93,7 @@ def test_schemas_that_were_not_recorded_are_not_compared(tmp_path: Path) -> None
 def test_a_snapshot_that_is_not_what_the_revisions_make_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, said: str
 ) -> None:
-    migrations = located(snapshot="freezekit.db")
+    migrations = located(snapshot="freezekit.db.gz")
     tried(tmp_path, migrations, "empty")
 
     def create(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import sqlite3
 from contextlib import closing
@@ -69,11 +70,11 @@ def shipped(tmp_path: Path, snapshot: Snapshot) -> Path:
     manifest = replace(
         freezekit.locate(folder).manifest,
         fingerprints=snapshot.fingerprints,
-        snapshot="freezekit.db",
+        snapshot="freezekit.db.gz",
         snapshot_sha256=snapshot.sha256,
     )
     (folder / "freezekit.json").write_text(manifest.to_json())
-    (folder / "freezekit.db").write_bytes(snapshot.content or b"")
+    (folder / "freezekit.db.gz").write_bytes(snapshot.content or b"")
     return folder
 
 
@@ -81,7 +82,7 @@ def test_the_snapshot_is_what_a_replay_makes(shipped: Path, tmp_path: Path) -> N
     """A document created from it has the content of one made by plain Alembic, and can be written to at once."""
     freezekit.locate(shipped).create(tmp_path / "new.notes")
     assert content(tmp_path / "new.notes") == content(plain_upgrade(None, tmp_path / "plain.db"))
-    assert (tmp_path / "new.notes").read_bytes() == (shipped / "freezekit.db").read_bytes()
+    assert (tmp_path / "new.notes").read_bytes() == gzip.decompress((shipped / "freezekit.db.gz").read_bytes())
     with closing(sqlite3.connect(tmp_path / "new.notes")) as connection, connection:
         connection.execute("INSERT INTO tag (name) VALUES ('mine')")
 
@@ -91,7 +92,7 @@ def test_a_schema_is_recorded_after_each_revision(snapshot: Snapshot) -> None:
 
 
 def test_a_snapshot_is_compact(snapshot: Snapshot, tmp_path: Path) -> None:
-    (tmp_path / "snapshot.db").write_bytes(snapshot.content or b"")
+    (tmp_path / "snapshot.db").write_bytes(gzip.decompress(snapshot.content or b""))
     with closing(sqlite3.connect(tmp_path / "snapshot.db")) as connection:
         assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
 
@@ -105,7 +106,7 @@ def test_no_revision_runs_where_there_is_a_snapshot(shipped: Path, tmp_path: Pat
 @pytest.mark.parametrize("damage", ["altered", "missing", "empty"])
 def test_a_damaged_snapshot_makes_no_document(shipped: Path, tmp_path: Path, damage: str) -> None:
     """It is an error by name, for creating and for verifying, and nothing appears."""
-    database = shipped / "freezekit.db"
+    database = shipped / "freezekit.db.gz"
     if damage == "missing":
         database.unlink()
     else:
@@ -113,10 +114,10 @@ def test_a_damaged_snapshot_makes_no_document(shipped: Path, tmp_path: Path, dam
     folder = tmp_path / "documents"
     folder.mkdir()
     migrations = freezekit.locate(shipped)
-    with pytest.raises(freezekit.InvalidMigrations, match=r"freezekit\.db"):
+    with pytest.raises(freezekit.InvalidMigrations, match=r"freezekit\.db\.gz"):
         migrations.create(folder / "new.notes")
     assert list(folder.iterdir()) == []
-    with pytest.raises(freezekit.InvalidMigrations, match=r"freezekit\.db"):
+    with pytest.raises(freezekit.InvalidMigrations, match=r"freezekit\.db\.gz"):
         migrations.verify()
 
 

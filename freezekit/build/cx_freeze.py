@@ -70,6 +70,7 @@ def load_freezekit(finder: Any, module: Any) -> None:
     """
     for name in _EXCLUDED:
         finder.exclude_module(name)
+    module.in_file_system = 0  # compressed in the zip it takes less than half the room
     shipper = _Shipper(finder, module)
     try:
         include = finder.include_file_as_module

@@ -36,22 +36,11 @@ def _in_trees(bundle: Bundle) -> set[str]:
     return {tree.path(name) for tree in bundle.trees for name in tree.files}
 
 
-def _generated(bundle: Bundle) -> set[str]:
-    """Return where the empty databases are that the builds made."""
-    found = set()
-    for tree in bundle.trees:
-        if tree.manifest is not None and tree.manifest.snapshot:
-            found.add(tree.path(tree.manifest.snapshot))
-        elif tree.damage is not None:
-            found.add(tree.path(str(tree.manifest_name).removesuffix(".json") + ".db"))
-    return found
-
-
 def check_developer_databases(bundle: Bundle) -> Iterator[Finding]:
     """Find databases beside the scripts, and elsewhere those that Alembic has migrated."""
-    beside, generated = _in_trees(bundle), _generated(bundle)
+    beside = _in_trees(bundle)
     for one in bundle.items:
-        if one.path in generated or not (one.path in beside or _DATABASE.search(one.name)):
+        if not (one.path in beside or _DATABASE.search(one.name)):
             continue
         content = one.read()
         is_database = content.startswith(_SQLITE) or (one.path in beside and bool(_DATABASE.search(one.name)))

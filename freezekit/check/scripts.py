@@ -96,7 +96,7 @@ def _extra(tree: MigrationTree, together: list[MigrationTree]) -> Iterator[Findi
     shipped |= {str(one.manifest_name) for one in together}
     for name in tree.files:
         file = posixpath.basename(name)
-        is_ours = file.startswith(snapshot_name().partition(".")[0] + ".") and file.endswith((".json", ".db"))
+        is_ours = file.startswith(snapshot_name().partition(".")[0] + ".") and file.endswith((".json", ".db.gz"))
         is_matter = (is_shipped(file) and "__pycache__/" not in name) or (is_ours and "/" not in name)
         if is_matter and name not in shipped:
             yield Check.FK103.finding(f"{name} is there, but the build did not ship it", tree.path(name))

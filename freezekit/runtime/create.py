@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from freezekit.manifest import Manifest
     from freezekit.tree import Tree
 
+# What zlib calls gzip's format with its largest window.
+_GZIP = 31
+
 
 def create_file(tree: Tree, manifest: Manifest, path: str, replay: Callable[[str], object]) -> None:
     """Create a file that appears complete or not at all; one that exists is never replaced.
@@ -61,10 +64,11 @@ def create_in_memory(tree: Tree, manifest: Manifest, replay: Callable[[str], obj
 
 
 def read_snapshot(tree: Tree, manifest: Manifest) -> bytes | None:
-    """Return the shipped empty database, checked; None if none was shipped."""
+    """Return the shipped empty database, checked and unpacked; None if none was shipped."""
     if manifest.snapshot is None:
         return None
     import hashlib
+    import zlib
 
     try:
         content = tree.read(manifest.snapshot)
@@ -73,7 +77,7 @@ def read_snapshot(tree: Tree, manifest: Manifest) -> bytes | None:
         raise InvalidMigrations(tree.root, [f"{where} cannot be read: {error.strerror or error}"]) from error
     if hashlib.sha256(content).hexdigest() != manifest.snapshot_sha256:
         raise InvalidMigrations(tree.root, [f"{tree.path(manifest.snapshot)} was altered since it was shipped"])
-    return content
+    return zlib.decompress(content, _GZIP)
 
 
 def _write(path: str, content: bytes) -> None:

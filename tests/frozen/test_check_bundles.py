@@ -113,7 +113,7 @@ BREAKS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     ),
     "env.py deleted": (lambda scripts: (scripts / "env.py").unlink(), {"FK102"}),
     "the manifest deleted": (lambda scripts: (scripts / "freezekit.json").unlink(), {"FK106", "FK141"}),
-    "the empty database emptied": (lambda scripts: replaced(scripts / "freezekit.db", b""), {"FK104"}),
+    "the empty database emptied": (lambda scripts: replaced(scripts / "freezekit.db.gz", b""), {"FK104"}),
     "everything deleted": (shutil.rmtree, {"FK101"}),
     ".env added": (lambda scripts: replaced(scripts / ".env", "TOKEN=1"), {"FK103", "FK142"}),
     "anyone may write": (

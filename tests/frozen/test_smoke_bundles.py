@@ -114,7 +114,7 @@ def test_a_schema_that_was_another_one_where_it_was_built_fails_the_phase_of_rev
 
 
 def test_a_snapshot_that_was_replaced_fails_the_phase_of_files(broken: Bundle) -> None:
-    (migrations_of(broken) / "freezekit.db").write_bytes(b"")
+    (migrations_of(broken) / "freezekit.db.gz").write_bytes(b"")
     assert only_failure(smoke(broken.executable, skip=QUICK)).startswith("files: ")
 
 
