@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from check_inputs import (
     BUILT_WITH,
+    EMPTY_DATABASE,
     ENV,
     EXTENSION,
     MANIFEST,
     MODULES,
     SNAPSHOT,
-    EMPTY_DATABASE,
     SQLITE_FILE,
     TREE,
     VERSIONS,

@@ -112,7 +112,7 @@ BREAKS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         {"FK103", "FK131"},
     ),
     "env.py deleted": (lambda scripts: (scripts / "env.py").unlink(), {"FK102"}),
-    "the manifest deleted": (lambda scripts: (scripts / "freezekit.json").unlink(), {"FK106", "FK141"}),
+    "the manifest deleted": (lambda scripts: (scripts / "freezekit.json").unlink(), {"FK106"}),
     "the empty database emptied": (lambda scripts: replaced(scripts / "freezekit.db.gz", b""), {"FK104"}),
     "everything deleted": (shutil.rmtree, {"FK101"}),
     ".env added": (lambda scripts: replaced(scripts / ".env", "TOKEN=1"), {"FK103", "FK142"}),
