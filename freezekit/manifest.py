@@ -154,13 +154,15 @@ class Manifest:
 
     def ancestors(self, revisions: Iterable[str]) -> set[str]:
         """Return the ids of these revisions and of all they need: parents and dependencies."""
+        by_id, todo = self.by_id, list(revisions)
         seen: set[str] = set()
-        todo = list(revisions)
         while todo:
             revision = todo.pop()
             if revision not in seen:
                 seen.add(revision)
-                todo += self.by_id[revision].down_revision + self.by_id[revision].depends_on
+                needs = by_id[revision]
+                todo += needs.down_revision
+                todo += needs.depends_on
         return seen
 
     def unknown(self, current: Iterable[str]) -> tuple[str, ...]:
@@ -175,8 +177,16 @@ class Manifest:
         current = tuple(current)
         if set(self.heads) <= set(current):
             return ()
-        applied = self.ancestors(current)
-        return tuple(one.revision for one in self.revisions if one.revision not in applied)
+        if current not in self._last_pending:
+            applied = self.ancestors(current)
+            self._last_pending.clear()
+            self._last_pending[current] = tuple(one.revision for one in self.revisions if one.revision not in applied)
+        return self._last_pending[current]
+
+    @cached_property
+    def _last_pending(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        """The last answer of :meth:`pending`: one upgrade asks several times, and so do many databases of one age."""
+        return {}
 
 
 _TEXT = ("script_location", "section", "foreign_keys")

@@ -144,5 +144,5 @@ def is_shipped(name: str) -> bool:
     if name.endswith(".py") and not name.startswith("."):
         return True
     dropped = name.endswith((".pyc", ".pyo", "~", ".swp")) or name.startswith(".#") or name == ".DS_Store"
-    made_by_build = name.startswith("freezekit.") and name.endswith((".json", ".db"))
+    made_by_build = name.startswith("freezekit.") and name.endswith((".json", ".db.gz"))
     return bool(name) and not dropped and not made_by_build
