@@ -100,7 +100,7 @@ def test_the_hook_of_pre_commit_refuses_scripts_that_no_build_would_ship(tmp_pat
     """Its entry runs in the folder of the project, without the names of files."""
     (hook,) = HOOKS
     folder = shutil.copytree(PROJECT / "sample_app", tmp_path / "sample_app")
-    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.freezekit]\nscript_location = "sample_app:migrations"\n')
     program, *arguments = hook["entry"].split()
     command = [str(Path(sys.executable).with_name(program)), *arguments]
     assert not hook["pass_filenames"]
