@@ -133,7 +133,8 @@ class Project:
         copy = self.root.parent / "plain" / self.root.name
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self.root, copy, symlinks=True)
-        plain_upgrade(copy, database, *targets, **options)
+        with compiling(False):
+            plain_upgrade(copy, database, *targets, **options)
         return dump(database)
 
 
@@ -206,12 +207,24 @@ def forget_modules(folder: Path) -> None:
 @contextlib.contextmanager
 def project_in(folder: Path) -> Iterator[Project]:
     """Yield an empty project; afterwards nothing may have been compiled into it, or changed in the process."""
-    before = Path.cwd(), list(sys.path), list(sys.argv), sys.dont_write_bytecode
-    project = Project(folder)
-    yield project
-    forget_modules(folder)
-    assert (Path.cwd(), sys.path, sys.argv, sys.dont_write_bytecode) == before
-    assert list(folder.rglob("__pycache__")) == []
+    with compiling(True):
+        before = Path.cwd(), list(sys.path), list(sys.argv), sys.dont_write_bytecode
+        project = Project(folder)
+        yield project
+        forget_modules(folder)
+        assert (Path.cwd(), sys.path, sys.argv, sys.dont_write_bytecode) == before
+        assert list(folder.rglob("__pycache__")) == []
+
+
+@contextlib.contextmanager
+def compiling(wanted: bool) -> Iterator[None]:
+    """Let Python write compiled files or not, whatever its environment says; Alembic's own commands do."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = not wanted
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def dump(database: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from histories import ENV, Project, dump, files, project_in, versions
+from histories import ENV, Project, compiling, dump, files, project_in, versions
 from sqlalchemy import URL, create_engine, event, text
 from sqlalchemy.pool import NullPool, StaticPool
 
@@ -805,7 +805,8 @@ def test_a_path_may_hold(name: str, project: Project, tmp_path: Path) -> None:
         assert migrations.upgrade(path).applied == ("a1", "b2", "c3")
         assert migrations.status(path).state is State.CURRENT
         assert dump(path) == project.plain(tmp_path / "plain.db")
-        command.heads(migrations.alembic_config(path))
+        with compiling(False):
+            command.heads(migrations.alembic_config(path))
     assert sorted(one.name for one in folder.iterdir()) == sorted([f"{name}.db", "app"])
 
 
@@ -826,6 +827,7 @@ from alembic import command
 migrations = freezekit.locate(sys.argv[1])
 applied = migrations.upgrade(sys.argv[2]).applied
 config = migrations.alembic_config(sys.argv[2])
+sys.dont_write_bytecode = True
 for one in (command.heads, command.history, command.current, command.branches):
     one(config)
 sys.stdout = sys.__stdout__
