@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from alembic import command
+from histories import compiling
 from sqlalchemy import Engine, event
 
 import freezekit
@@ -34,7 +35,8 @@ def upgrade(folder: str, url: str, *, plain: bool = False, timeout: float = 30.0
     """Upgrade with freezekit, or with plain Alembic."""
     migrations = freezekit.locate(folder)
     if plain:
-        command.upgrade(migrations.alembic_config(url), "heads")
+        with compiling(False):
+            command.upgrade(migrations.alembic_config(url), "heads")
         return ()
     return migrations.upgrade(url, timeout=timeout).applied
 
