@@ -70,7 +70,8 @@ def load_freezekit(finder: Any, module: Any) -> None:
     """
     for name in _EXCLUDED:
         finder.exclude_module(name)
-    module.in_file_system = 0  # compressed in the zip it takes less than half the room
+    if module.name not in finder.zip_exclude_packages:
+        module.in_file_system = 0  # compressed in the zip it takes less than half the room
     shipper = _Shipper(finder, module)
     try:
         include = finder.include_file_as_module

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import pytest
 from projects import CX_SCRIPT, CXFREEZE, Project, Workshop, history, manifests, migrated, program
@@ -212,3 +213,13 @@ def test_two_programs_of_one_bundle_each_find_their_own(workshop: Workshop, tmp_
     assert set(manifests(bundle.folder)) == {
         "lib/shop/migrations/freezekit.json", "lib/store/room/scripts/freezekit.json"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("excluded", [False, True], ids=["by itself", "as its author wishes"])
+def test_the_modules_are_in_the_zip_unless_the_author_keeps_them_out(excluded: bool, workshop: Workshop) -> None:
+    """There they are compressed, which is less than half the room."""
+    options = ("--zip-exclude-packages=freezekit",) if excluded else ()
+    bundle = workshop.freeze(Project(f"modules in the zip: {not excluded}", LITERAL, (*CX_SCRIPT, *options)))
+    with ZipFile(bundle.folder / "lib" / "library.zip") as library:
+        zipped = "freezekit/manifest.pyc" in library.namelist()
+    assert (zipped, (bundle.folder / "lib" / "freezekit" / "manifest.pyc").exists()) == (not excluded, excluded)
