@@ -10,11 +10,14 @@ import stat
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import pytest
 from sample_data import RELEASES, content, expected_head, pending, plain_upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bundles import Bundle
 
 
@@ -135,9 +138,18 @@ def module_names(bundle: Bundle) -> set[str]:
 
         archive = CArchiveReader(str(bundle.executable))
         return set(archive.open_embedded_archive("PYZ.pyz").toc)
-    from zipfile import ZipFile
 
     library = bundle.folder / "lib"
     found = {str(path.relative_to(library)) for path in library.rglob("*.pyc")}
     found |= set(ZipFile(library / "library.zip").namelist())
     return {name.removesuffix(".pyc").removesuffix("/__init__").replace("/", ".") for name in found}
+
+
+def test_what_freezekit_adds_to_a_bundle_is_small(build_bundle: Callable[[str], Bundle]) -> None:
+    """Its modules, the manifest and the empty database take less than 300 KB; cx_Freeze is the larger of the two."""
+    library = build_bundle("cx-folder").folder / "lib"
+    with ZipFile(library / "library.zip") as archive:
+        modules = [one.compress_size for one in archive.infolist() if one.filename.startswith("freezekit/")]
+    made = [path.stat().st_size for path in (library / "sample_app" / "migrations").glob("freezekit.*")]
+    assert (len(modules) > 20, len(made)) == (True, 2)
+    assert sum(modules) + sum(made) < 300_000
