@@ -26,6 +26,11 @@ from freezekit.cli.program import COMMANDS
 
 HERE = ["--migrations", "sample_app:migrations"]
 ONE_CHAIN = '[tool.freezekit]\nscript_location = "sample_app:migrations"\n'
+# What runs tests in the background may have them, and all they start, ignore the signal.
+LISTENING = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from freezekit.cli import main; sys.exit(main())"
+)
 CHAINS_INI = "[first]\nscript_location = one\n\n[second]\nscript_location = two\n"
 
 SCRIPT = '''"""{doc}"""
@@ -728,7 +733,7 @@ def test_ctrl_c_leaves_an_sqlite_file_as_it_was(tmp_path: Path, own_scripts: Pat
     path = tmp_path / "x.db"
     execute(path, "CREATE TABLE alembic_version (version_num)")
     before = path.read_bytes()
-    command = [sys.executable, "-m", "freezekit", "upgrade", str(path), "--json", "--migrations", str(own_scripts)]
+    command = [sys.executable, "-c", LISTENING, "upgrade", str(path), "--json", "--migrations", str(own_scripts)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "begun\n"
