@@ -32,6 +32,10 @@ from freezekit.runtime.locate import locate
 from freezekit.runtime.migrations import Migrations
 from freezekit.runtime.reports import Backup, BackupFile, Plan, Progress, Report, State, Status
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from freezekit.runtime.fleet import FleetProgress, FleetReport, Outcome, Tenant, upgrade_many
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -41,6 +45,8 @@ __all__ = [
     "DatabaseInUse",
     "DatabaseUnversioned",
     "EnvironmentIgnoredDatabase",
+    "FleetProgress",
+    "FleetReport",
     "ForeignDatabase",
     "FreezekitError",
     "InvalidMigrations",
@@ -49,6 +55,7 @@ __all__ = [
     "Migrations",
     "MigrationsNotFound",
     "NotADatabase",
+    "Outcome",
     "Plan",
     "Progress",
     "Report",
@@ -56,9 +63,26 @@ __all__ = [
     "SmokeTestFailed",
     "State",
     "Status",
+    "Tenant",
     "UnreadableBundle",
     "UpgradeCancelled",
     "UsageError",
     "__version__",
     "locate",
+    "upgrade_many",
 ]
+
+_FLEET = ("FleetProgress", "FleetReport", "Outcome", "Tenant", "upgrade_many")
+
+
+def __getattr__(name: str) -> object:
+    """Import what is about many databases when it is first used.
+
+    Not by an import statement: freezers would follow that, and a program that names none of it does not need it. The
+    hooks of freezekit ship it where it is named.
+    """
+    if name not in _FLEET:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("freezekit.runtime.fleet"), name)

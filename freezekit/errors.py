@@ -20,6 +20,16 @@ class FreezekitError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let an error go to another process; its cause stays behind."""
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(kind: type[FreezekitError], arguments: tuple[object, ...], data: dict[str, object]) -> FreezekitError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(data)
+    return error
+
 
 class UsageError(FreezekitError):
     """The call or the configuration is wrong; nothing was looked at or changed."""

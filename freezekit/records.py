@@ -22,8 +22,14 @@ if TYPE_CHECKING:
         return cls
 
 
-class _Fields:
-    """``__dataclass_fields__`` of a record, made when it is first asked for."""
+_ASKED = ("__dataclass_fields__", "__dataclass_params__")
+
+
+class _Asked:
+    """``__dataclass_fields__`` or ``__dataclass_params__`` of a record, made when one of them is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __get__(self, _instance: object, owner: type) -> Any:
         from dataclasses import dataclass, field
@@ -31,9 +37,10 @@ class _Fields:
         body: dict[str, Any] = {"__annotations__": owner.__annotations__, "__module__": owner.__module__}
         for name, default in owner.__dict__["__record_defaults__"].items():
             body[name] = field(default_factory=dict) if default == {} else default
-        found = dataclass(frozen=True)(type(owner.__name__, (), body)).__dataclass_fields__  # type: ignore[attr-defined]
-        owner.__dataclass_fields__ = found  # type: ignore[attr-defined]
-        return found
+        real = dataclass(frozen=True)(type(owner.__name__, (), body))
+        for name in _ASKED:
+            setattr(owner, name, getattr(real, name))
+        return getattr(owner, self._name)
 
 
 def _init(self: object, *values: object, **named: object) -> None:
@@ -82,5 +89,6 @@ if not TYPE_CHECKING:
         cls.__setattr__ = cls.__delattr__ = _refuse
         if "__repr__" not in cls.__dict__:
             cls.__repr__ = _repr
-        cls.__dataclass_fields__ = _Fields()
+        for name in _ASKED:
+            setattr(cls, name, _Asked(name))
         return cls

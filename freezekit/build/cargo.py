@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FREEZEKIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_FLEET = "freezekit.runtime.fleet"
 _INSTALLED = ("site-packages", "dist-packages")
 # A freezer may ask more than once in one build.
 _made: dict[object, Snapshot | None] = {}
@@ -101,7 +102,9 @@ def load(application: Application) -> Cargo:
     roots = _all_roots(application, [chain for chain, _ in chains])
     shipments = [collect(chain, dest, roots, application.freezer) for chain, dest in chains]
     urls = {url for _, module in modules for url in literals.urls(module)}
-    return pack(shipments, urls, application.projects, application.roots)
+    cargo = pack(shipments, urls, application.projects, application.roots)
+    fleets = [Import(_FLEET, where=file) for file, module in modules if literals.names(module, "upgrade_many")]
+    return replace(cargo, imports=(*cargo.imports, *fleets[:1]))
 
 
 def pack(

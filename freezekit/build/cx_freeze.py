@@ -25,19 +25,32 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _EXCLUDED = ["freezekit.build", "freezekit.check", "freezekit._hooks"]
 _SELFTEST = "freezekit.runtime.selftest"
+_SERVE = "freezekit.runtime.fleet.serve"
 # Goes to the end of whichever script starts the program; cx_Freeze calls its `run` with the name of the main script.
 _ASK = """
 
 def _freezekit_run(name, run=run):
     from os import environ
-    if "FREEZEKIT_SELFTEST" in environ:
-        from freezekit.runtime.selftest import answer
-        answer()
-    run(name)
+{questions}    run(name)
 
 
 run = _freezekit_run
 """
+# What is asked before the main script runs, by the module that answers it.
+_QUESTIONS = {
+    _SERVE: """\
+    import sys
+    sys.freezekit_workers = True
+    if "FREEZEKIT_WORKER" in environ:
+        from freezekit.runtime.fleet.serve import serve
+        serve()
+""",
+    _SELFTEST: """\
+    if "FREEZEKIT_SELFTEST" in environ:
+        from freezekit.runtime.selftest import answer
+        answer()
+""",
+}
 
 
 def finalize_distribution(dist: object) -> None:  # noqa: ARG001 - the signature is setuptools'
@@ -51,7 +64,7 @@ def finalize_distribution(dist: object) -> None:  # noqa: ARG001 - the signature
         import cx_Freeze.hooks
     except Exception:  # noqa: BLE001 - setuptools builds other things than bundles, too
         return
-    for hook in (load_freezekit, load_freezekit_runtime_selftest):
+    for hook in (load_freezekit, load_freezekit_runtime_selftest, load_freezekit_runtime_fleet_serve):
         setattr(cx_Freeze.hooks, hook.__name__, hook)
 
 
@@ -103,21 +116,32 @@ def load_freezekit_runtime_selftest(finder: Any, module: Any) -> None:  # noqa: 
         finder.include_file_as_module = lambda path, name=None: include(_asking(finder, path, name), name)
 
 
+def load_freezekit_runtime_fleet_serve(finder: Any, module: Any) -> None:
+    """Let the program start itself as a worker of a fleet: cx_Freeze's hook for the module that works.
+
+    Args:
+        finder: cx_Freeze's ``ModuleFinder``.
+        module: The module ``freezekit.runtime.fleet.serve``.
+    """
+    load_freezekit_runtime_selftest(finder, module)
+
+
 def _starts_a_program(name: str | None) -> bool:
     """Return whether a module is the one that cx_Freeze runs first, which then runs the main script."""
     return name is not None and name.startswith("__init__")
 
 
 def _asking(finder: Any, path: Any, name: str | None) -> Any:
-    """Return the script that starts a program, with the question before the main script if the bundle answers it."""
-    asks = _starts_a_program(name) and finder._modules.get(_SELFTEST) is not None  # noqa: SLF001 - `modules` is cached
+    """Return the script that starts a program, with the questions before the main script that the bundle answers."""
+    modules = finder._modules  # noqa: SLF001 - `modules` is cached
+    questions = [text for module, text in _QUESTIONS.items() if modules.get(module) is not None]
     folder = os.path.join(str(finder.cache_path), "freezekit")
-    if not asks or os.path.dirname(path) == folder:
+    if not (questions and _starts_a_program(name)) or os.path.dirname(path) == folder:
         return path
     os.makedirs(folder, exist_ok=True)
     asking = os.path.join(folder, f"{name}.py")
     with open(path, encoding="utf-8") as file, open(asking, "w", encoding="utf-8") as written:
-        written.write(file.read() + _ASK)
+        written.write(file.read() + _ASK.format(questions="".join(questions)))
     return asking
 
 

@@ -65,6 +65,12 @@ def _locate_call(node: ast.Call, values: _Values, file: str) -> LocateCall:
     return LocateCall(values.of(location) if location else None, section, file, node.lineno)
 
 
+def names(module: ast.AST, wanted: str) -> bool:
+    """Return whether a module names something: as an attribute, or by importing it."""
+    nodes = ast.walk(module)
+    return any(wanted == getattr(one, "attr" if isinstance(one, ast.Attribute) else "name", None) for one in nodes)
+
+
 def _aliases(module: ast.AST) -> dict[str, str]:
     """Return what the imported names of a module stand for."""
     found: dict[str, str] = {}

@@ -33,12 +33,14 @@ class Answer:
         text: What a person reads first; may be empty.
         table: What a person reads below that.
         exit_code: The exit code of the command.
+        is_last_line: Whether the document is the last of several, one on each line, that were printed before.
     """
 
     document: Mapping[str, object]
     text: str = ""
     table: Table | None = None
     exit_code: int = 0
+    is_last_line: bool = False
 
 
 def wants_json(argv: Sequence[str]) -> bool:
@@ -49,7 +51,8 @@ def wants_json(argv: Sequence[str]) -> bool:
 def show(answer: Answer, command: str, *, as_json: bool) -> None:
     """Print an answer to stdout, if there is one."""
     if as_json:
-        _print_json({"version": VERSION, "command": command, **answer.document})
+        document = {"version": VERSION, "command": command, **answer.document}
+        (print_line if answer.is_last_line else _print_json)(document, sys.stdout)
         return
     if answer.text:
         say(answer.text, sys.stdout)
@@ -60,7 +63,7 @@ def show(answer: Answer, command: str, *, as_json: bool) -> None:
 def refuse(error: BaseException, program: str, command: str | None, *, as_json: bool) -> int:
     """Print why a command failed, as JSON to stdout or as a sentence to stderr; return the exit code."""
     if as_json:
-        _print_json({"version": VERSION, "command": command, "error": error_document(error)})
+        _print_json({"version": VERSION, "command": command, "error": error_document(error)}, sys.stdout)
     else:
         say(f"{program}: {reason(error)}", sys.stderr)
     return error.exit_code if isinstance(error, FreezekitError) else 1
@@ -105,8 +108,13 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def _print_json(document: Mapping[str, object]) -> None:
-    say(json.dumps(document, indent=2, default=str), sys.stdout)
+def _print_json(document: Mapping[str, object], stream: TextIO | None) -> None:
+    say(json.dumps(document, indent=2, default=str), stream)
+
+
+def print_line(document: Mapping[str, object], stream: TextIO | None) -> None:
+    """Print a JSON document as one line."""
+    say(json.dumps(document, default=str), stream)
 
 
 def _print_table(table: Table) -> None:

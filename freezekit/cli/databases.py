@@ -8,11 +8,11 @@ import click
 
 from freezekit.cli.answers import Answer, Table, error_document, is_expected, reason
 from freezekit.cli.command import MigrationsCommand
+from freezekit.cli.options import backup_of, backup_options, timeout_option, x_arguments_option
 from freezekit.cli.progress import cancelled_by_interrupt, progress_bar
-from freezekit.errors import UsageError
 from freezekit.runtime.database import database_of
 from freezekit.runtime.migrations import ALL_HEADS
-from freezekit.runtime.reports import Backup, State, Status
+from freezekit.runtime.reports import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,37 +31,9 @@ STATE_CODES = {
 """Exit codes of ``status``."""
 
 
-def _pairs(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str | list[str]]:
-    """Return ``name=value`` arguments by name; a name that comes again gets a list."""
-    given: dict[str, list[str]] = {}
-    for pair in values:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise click.BadParameter(f"{pair!r} is not name=value.")
-        given.setdefault(name, []).append(value)
-    return {name: found if len(found) > 1 else found[0] for name, found in given.items()}
-
-
 _database = click.argument("db", metavar="DB")
 _revision = click.option(
     "--revision", metavar="TARGET", default=ALL_HEADS, show_default=True, help="Any target of 'alembic upgrade'."
-)
-_x_arguments = click.option(
-    "-x",
-    "x_arguments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=_pairs,
-    help="Argument for env.py, as of 'alembic -x'; can be repeated.",
-)
-
-_timeout = click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    metavar="S",
-    default=30.0,
-    show_default=True,
-    help="Seconds to wait for another program that uses the database.",
 )
 
 
@@ -147,7 +119,7 @@ def plan(migrations: Migrations, db: str, revision: str) -> Answer:
 @click.command(cls=MigrationsCommand)
 @_database
 @_revision
-@_x_arguments
+@x_arguments_option
 def sql(migrations: Migrations, db: str, revision: str, x_arguments: Mapping[str, str | list[str]]) -> Answer:
     """Print the SQL an upgrade would run.
 
@@ -160,19 +132,17 @@ def sql(migrations: Migrations, db: str, revision: str, x_arguments: Mapping[str
 @click.command(cls=MigrationsCommand)
 @_database
 @_revision
-@_x_arguments
-@click.option("--no-backup", is_flag=True, help="Make no copy before the first change.")
-@click.option("--backup-folder", metavar="FOLDER", help="Where the copy is put; without it, beside the database.")
-@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="How many copies of it are kept.  [default: 1]")
+@x_arguments_option
+@backup_options
 @click.option("--rehearse", is_flag=True, help="Do everything to a private copy; the database is left alone.")
-@_timeout
+@timeout_option
 def upgrade(migrations: Migrations, db: str, **options: Any) -> Answer:
     """Upgrade a database, or create it.
 
     DB is a path or a URL. An SQLite file is changed as a whole, or not at all; a copy is made before its first change,
     and Ctrl-C leaves it as it was.
     """
-    name, backup = database_of(db).name, _backup(options)
+    name, backup = database_of(db).name, backup_of(options)
     with cancelled_by_interrupt() as cancel, progress_bar() as on_progress:
         report = migrations.upgrade(
             db,
@@ -196,15 +166,6 @@ def upgrade(migrations: Migrations, db: str, **options: Any) -> Answer:
         "fits": report.fits,
     }
     return Answer(document, _upgraded(name, report))
-
-
-def _backup(options: Mapping[str, Any]) -> Backup | None:
-    keep, folder = options["keep"], options["backup_folder"]
-    if not options["no_backup"]:
-        return Backup(keep or 1, folder)
-    if keep is not None or folder is not None:
-        raise UsageError("--no-backup makes no copy that --keep or --backup-folder could be about.")
-    return None
 
 
 def _upgraded(name: str, report: Report) -> str:
@@ -239,7 +200,7 @@ def create(migrations: Migrations, path: str) -> Answer:
 
 @click.command(cls=MigrationsCommand)
 @_database
-@_timeout
+@timeout_option
 def adopt(migrations: Migrations, db: str, timeout: float) -> Answer:
     """Give a database without a version the one its schema has.
 

@@ -17,6 +17,7 @@ from freezekit.cli.builds import diff, manifest, verify
 from freezekit.cli.checks import check
 from freezekit.cli.command import name_of
 from freezekit.cli.databases import adopt, create, plan, sql, status, upgrade
+from freezekit.cli.fleets import upgrade_many_command
 from freezekit.cli.smoke import smoke
 from freezekit.errors import FreezekitError, UsageError
 
@@ -25,7 +26,21 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.migrations import Migrations
 
-COMMANDS = (status, plan, sql, upgrade, create, adopt, backups, verify, manifest, diff, check, smoke)
+COMMANDS = (
+    status,
+    plan,
+    sql,
+    upgrade,
+    upgrade_many_command,
+    create,
+    adopt,
+    backups,
+    verify,
+    manifest,
+    diff,
+    check,
+    smoke,
+)
 # About builds, so of no use inside one; what they need does not ship.
 _FOR_DEVELOPERS = {"diff", "check", "smoke"}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from freezekit.cli.answers import is_terminal
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from freezekit.runtime.fleet import FleetProgress
     from freezekit.runtime.reports import Progress
 
 
@@ -23,6 +26,35 @@ _PHASES = {"backup": "copying", "check": "checking", "commit": "writing"}
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], object] | None]:
     """Show how far an upgrade is, on stderr if it is a terminal; gone when the block ends."""
+    with _bar() as update:
+
+        def step(now: Progress) -> None:
+            what = f"{now.revision} {now.doc}" if now.revision else _PHASES.get(now.phase, "")
+            update(completed=now.fraction, description=what, done=f"{now.index}/{now.total}")
+
+        yield step if update is not None else None
+
+
+@contextlib.contextmanager
+def fleet_bar() -> Iterator[Callable[[FleetProgress], object] | None]:
+    """Show how many databases are finished, as :func:`progress_bar` does."""
+    with _bar() as update:
+        failed = itertools.count(1)
+        said = [""]
+
+        def step(now: FleetProgress) -> None:
+            if now.outcome.result == "failed":
+                said[0] = f"{next(failed)} failed"
+            total = now.total or now.done
+            completed = now.done / total if now.total else None
+            update(completed=completed, description=said[0], done=f"{now.done}/{now.total or '?'}")
+
+        yield step if update is not None else None
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Any]:
+    """Show a bar; yields what updates it, or None where nobody would see it."""
     if not is_terminal(sys.stderr):
         yield None
         return
@@ -39,13 +71,7 @@ def progress_bar() -> Iterator[Callable[[Progress], object] | None]:
         progress.TimeElapsedColumn(),
     )
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, done="")
-
-        def step(now: Progress) -> None:
-            what = f"{now.revision} {now.doc}" if now.revision else _PHASES.get(now.phase, "")
-            bar.update(task, completed=now.fraction, description=what, done=f"{now.index}/{now.total}")
-
-        yield step
+        yield partial(bar.update, bar.add_task("", total=1.0, done=""))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ SQLAlchemy is imported only where the answer needs it: not for a path, nor for t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -51,10 +52,13 @@ class Database:
 
         chosen = self.driver or driver
         url = URL.create(f"sqlite+{chosen}" if chosen else "sqlite", database=self.path)
-        text = url.render_as_string(hide_password=False)
-        if make_url(text).database != url.database:
-            raise UsageError(f"{self.name} cannot be written as a URL of this SQLAlchemy: rename it, without '?'.")
-        return text
+        with contextlib.suppress(UnicodeEncodeError):  # a name that is no text
+            text = url.render_as_string(hide_password=False)
+            if make_url(text).database == url.database:
+                return text
+        raise UsageError(
+            f"{self.name} cannot be written as a URL of this SQLAlchemy: rename it, to plain text without '?'."
+        )
 
     @property
     def is_async(self) -> bool:

@@ -55,6 +55,11 @@ class Migrations:
     def __repr__(self) -> str:
         return f"<Migrations {self.script_location!r} in {self._tree.root} ({self.bundle})>"
 
+    @property
+    def root(self) -> str:
+        """Folder of ``env.py``; inside an archive, the archive's path and the folder in it."""
+        return self._tree.root
+
     @cached_property
     def manifest(self) -> Manifest:
         """What was shipped; in a source tree, the same computed from the scripts.

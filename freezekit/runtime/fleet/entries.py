@@ -1,0 +1,90 @@
+"""From what the caller gives to single databases: patterns are expanded, one name at a time."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import TYPE_CHECKING, Any
+
+from freezekit.errors import FreezekitError, UsageError
+from freezekit.records import record
+from freezekit.runtime.database import database_of
+from freezekit.runtime.fleet.records import Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from freezekit.runtime.reports import State
+
+_BACKUP = ".bak"
+# What lies beside a database while it is in use: SQLite's own files, and the private copy of an upgrade.
+_COMPANIONS = ("-wal", "-shm", "-journal", ".freezekit-upgrading")
+
+
+@record
+class Entry:
+    """One database of a fleet, as it is sent to a worker.
+
+    Attributes:
+        name: What messages and the report call it.
+        path: The file, for an SQLite file.
+        target: Another database, or a URL of the file that says more than its path; otherwise None.
+        state: What it was found to be; None before it was looked at.
+    """
+
+    name: str
+    path: str | None = None
+    target: Tenant | str | None = None
+    state: State | None = None
+
+
+def entries(databases: Any) -> Iterator[Entry | tuple[str, FreezekitError]]:
+    """Yield each database, or its name and the reason why it is none; reads the iterable only as far as asked.
+
+    Args:
+        databases: A path, a pattern, a URL, a :class:`Tenant`, or an iterable of these.
+    """
+    from_one = isinstance(databases, (str, os.PathLike, Tenant)) or type(databases).__name__ == "URL"
+    given: Iterable[Any] = (databases,) if from_one else databases
+    for one in given:
+        yield from _meant_by(one)
+
+
+def _meant_by(one: Any) -> Iterator[Entry | tuple[str, FreezekitError]]:
+    try:
+        if _is_pattern(one):
+            yield from _matching(os.fspath(one))
+        else:
+            yield _entry(one)
+    except FreezekitError as error:
+        yield str(one), error
+
+
+def _is_pattern(one: Any) -> bool:
+    """Return whether something is a pattern; a file of that very name is meant rather than the pattern."""
+    if not isinstance(one, (str, os.PathLike)):
+        return False
+    text = os.fspath(one)
+    return isinstance(text, str) and glob.has_magic(text) and "://" not in text and not os.path.lexists(text)
+
+
+def _matching(pattern: str) -> Iterator[Entry]:
+    matched = False
+    for path in glob.iglob(pattern, recursive=True):
+        if not path.endswith(_COMPANIONS) and (pattern.endswith(_BACKUP) or not path.endswith(_BACKUP)):
+            matched = True
+            yield Entry(path, os.path.abspath(path))
+    if not matched:
+        raise UsageError(f"{pattern} matches no file.")
+
+
+def _entry(one: Any) -> Entry:
+    if isinstance(one, Tenant):
+        return Entry(str(one), None, one)
+    if not isinstance(one, (str, os.PathLike)) and type(one).__name__ != "URL":
+        raise UsageError(f"{one!r} is no database of a fleet: give a path, a pattern, a URL or a Tenant.")
+    database = database_of(one)
+    if database.path is None:
+        url = database.url
+        return Entry(database.name, None, Tenant(url.render_as_string(hide_password=False) if url is not None else ""))
+    return Entry(database.name, database.path, database.file_url(None) if database.driver else None)

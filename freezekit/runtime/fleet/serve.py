@@ -1,0 +1,84 @@
+"""The worker process: takes tasks from a pipe until the pipe ends. Imports nothing of freezekit before it is asked.
+
+A program is a worker if its variable names the very pipe that its input is; whatever else sets it, it starts as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+VARIABLE = "FREEZEKIT_WORKER"
+
+
+def pipe_name(descriptor: int) -> str:
+    """Return what tells a pipe from every other, as far as the system does."""
+    found = os.fstat(descriptor)
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def serve() -> None:
+    """Work until there are no more tasks, and end the process; return at once if this process is no worker.
+
+    Raises:
+        SystemExit: There are no more tasks.
+    """
+    asked = os.environ.pop(VARIABLE, "")
+    try:
+        if not asked or asked != pipe_name(0):
+            return
+    except OSError:
+        return
+    # The parent decides about Ctrl-C; a worker is told by another signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    with _pipes() as (tasks, answers):
+        while (task := _next(tasks)) is not None:
+            pickle.dump(_answer(*task), answers)
+            answers.flush()
+    raise SystemExit(0)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    from freezekit.runtime.fleet.tasks import stopping
+
+    stopping.set()
+
+
+@contextlib.contextmanager
+def _pipes() -> Any:
+    """Keep both pipes for tasks and answers alone: what env.py prints goes where errors go."""
+    tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    try:
+        os.dup2(2, 1)
+    except OSError:
+        os.dup2(nothing, 1)
+    os.close(nothing)
+    sys.stdin = None
+    sys.stdout = sys.stderr
+    with tasks, answers:
+        yield tasks, answers
+
+
+def _next(tasks: Any) -> Any:
+    try:
+        return pickle.load(tasks)  # noqa: S301 - the parent wrote it
+    except EOFError:
+        return None
+
+
+def _answer(function: Any, arguments: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(*arguments)
+    except Exception as error:  # noqa: BLE001 - it belongs to who asked
+        return False, error

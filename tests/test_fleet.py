@@ -1,0 +1,635 @@
+"""Many databases: what becomes of each, whatever becomes of the others, and of the processes that do the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import tracemalloc
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from histories import Project, compiling, project_in
+from sample_data import RELEASES, ROOT, content, expected_head, pending, plain_upgrade
+
+import freezekit
+from freezekit import FleetProgress, FleetReport, Migrations, Outcome, State, Tenant, errors, upgrade_many
+from freezekit.cli import main
+from freezekit.runtime.fleet.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = ["--migrations", "sample_app:migrations"]
+# Dies in the worker, as if killed; how often is the content of a file beside the document, which counts down.
+DYING = """
+import os, pathlib, signal
+lives = pathlib.Path(op.get_bind().exec_driver_sql("PRAGMA database_list").first()[2] + ".deaths")
+if lives.exists():
+    left = int(lives.read_text())
+    lives.write_text(str(left - 1))
+    if left > 0:
+        op.execute("INSERT INTO t_a1 (x) VALUES ('half done')")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+ENDLESS = """
+import os
+path = op.get_bind().exec_driver_sql("PRAGMA database_list").first()[2]
+if os.path.exists(path + ".endless"):
+    open(path + ".begun", "w").close()
+    op.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+"""
+
+
+@pytest.fixture(scope="module")
+def migrations() -> Migrations:
+    return freezekit.locate("sample_app:migrations")
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> list[Path]:
+    """Six old documents, two of each release."""
+    copies = [tmp_path / f"{number} {release.name}" for number in range(2) for release in RELEASES]
+    for copy in copies:
+        shutil.copyfile(ROOT / "sample_app" / "releases" / copy.name.split()[1], copy)
+    return copies
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    with project_in(tmp_path / "app") as one:
+        one.table("a1")
+        yield one
+
+
+def old_files(project: Project, names: str) -> list[Path]:
+    """Return files at the first revision of a project."""
+    files = [project.root.parent / f"{name}.db" for name in names]
+    for file in files:
+        project.located().upgrade(file, "a1")
+    return files
+
+
+def by_name(report: FleetReport) -> dict[str, Outcome]:
+    return {Path(one.database).name: one for one in report}
+
+
+def snapshot(*paths: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in paths}
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep a database locked, as a program does that is writing."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def test_each_document_ends_as_plain_alembic_would_end_it(
+    migrations: Migrations, documents: list[Path], tmp_path: Path
+) -> None:
+    report = upgrade_many(documents, migrations, workers=2)
+    assert (report.ok, report.counts["upgraded"], len(report)) == (True, 6, 6)
+    for one in report:
+        release = Path(one.database).name.split()[1]
+        assert one.result == "upgraded"
+        assert (one.state_before, one.heads, one.attempts) == (State.BEHIND, (expected_head,), 1)
+        assert one.applied == pending(Path(release).stem)
+        assert one.backup is not None
+        assert content(Path(one.backup)) == content(ROOT / "sample_app" / "releases" / release)
+        plain = plain_upgrade(ROOT / "sample_app" / "releases" / release, tmp_path / "plain.db")
+        assert content(Path(one.database)) == content(plain)
+
+
+def test_a_second_run_does_only_what_is_left(migrations: Migrations, documents: list[Path]) -> None:
+    upgrade_many(documents[:4], migrations, workers=1, backup=None)
+    report = upgrade_many(documents, migrations, workers=1, backup=None)
+    assert report.counts == {"upgraded": 2, "current": 4, "failed": 0, "left": 0, "duplicate": 0}
+    assert {one.database for one in report if one.result == "upgraded"} == set(map(str, documents[4:]))
+
+
+def test_current_documents_need_no_alembic_and_no_process(migrations: Migrations, documents: list[Path]) -> None:
+    """They are told by a look, in the process that asks."""
+    upgrade_many(documents, migrations, backup=None)
+    before = snapshot(*documents)
+    script = f"""
+import sys
+import freezekit
+started = []
+sys.addaudithook(lambda event, arguments: started.append(event) if event in ("subprocess.Popen", "os.fork") else None)
+report = freezekit.upgrade_many({str(documents[0].parent)!r} + "/*.notes", freezekit.locate("sample_app:migrations"))
+assert report.counts["current"] == 6, report
+assert not started and "alembic" not in sys.modules and "sqlalchemy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=60)
+    assert snapshot(*documents) == before
+
+
+def test_the_entries_are_read_only_as_far_as_needed(migrations: Migrations, documents: list[Path]) -> None:
+    """A list that never ends is no reason to begin late: it is read in small parts, and stops when the run does."""
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield str(documents[0].parent / f"absent {read}.notes")
+
+    class Enough(Exception):
+        pass
+
+    def enough(progress: FleetProgress) -> None:
+        assert progress.total is None
+        if progress.done == 1000:
+            raise Enough
+
+    entries = endless()
+    with pytest.raises(Enough):
+        upgrade_many((next(entries) for _ in range(1500)), migrations, on_progress=enough)
+    assert read == 1500
+    with pytest.raises(Enough):
+        upgrade_many((str(one) for one in [*documents, *map(str, range(1000))]), migrations, on_progress=enough)
+
+
+def test_the_largest_are_upgraded_first(project: Project) -> None:
+    project.table("b2", "a1")
+    files = old_files(project, "abcd")
+    for file, pages in zip(files, (3, 40, 1, 20), strict=True):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("CREATE TABLE more (x)")
+            connection.execute("INSERT INTO more VALUES (zeroblob(?))", (pages * 4096,))
+    report = upgrade_many(files, project.located(), workers=1)
+    assert [Path(one.database).stem for one in report] == ["b", "d", "a", "c"]
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _text(path: Path) -> None:
+    path.write_text("no database at all, but longer than a header of SQLite, which has a hundred bytes of its own")
+
+
+def _damaged(path: Path) -> None:
+    path.write_bytes(RELEASES[0].read_bytes()[:5000])
+
+
+def _newer(path: Path) -> None:
+    shutil.copyfile(RELEASES[2], path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'from the future'")
+
+
+def _unversioned(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE mine (x)")
+
+
+BAD = {
+    "folder": (_folder, errors.NotADatabase),
+    "text": (_text, errors.NotADatabase),
+    "damaged": (_damaged, errors.NotADatabase),
+    "newer": (_newer, errors.DatabaseAhead),
+    "unversioned": (_unversioned, errors.DatabaseUnversioned),
+    "absent": (lambda _path: None, errors.NotADatabase),
+    "fifo": (os.mkfifo, errors.NotADatabase),
+}
+
+
+def test_what_cannot_be_upgraded_is_named_and_left_alone(
+    migrations: Migrations, documents: list[Path], tmp_path: Path
+) -> None:
+    """Bad entries fail one by one, each with the error that upgrade has for it, and keep nobody from the rest."""
+    for name, (make, _) in BAD.items():
+        make(tmp_path / name)
+    files = [tmp_path / name for name in BAD if (tmp_path / name).is_file()]
+    before = snapshot(*files)
+    nonsense: list[Any] = [None, 5, "", "a\0b", "nodialect://x", tmp_path / "*.nothing", b"bytes"]
+    report = upgrade_many([*(tmp_path / name for name in BAD), *nonsense, *documents], migrations, workers=1)
+    found = by_name(report)
+    assert {name: type(found[name].error) for name in BAD} == {name: kind for name, (_, kind) in BAD.items()}
+    assert all(str(tmp_path / name) in str(found[name].error) for name in BAD)
+    assert report.counts == {"upgraded": 6, "current": 0, "failed": len(BAD) + len(nonsense), "left": 0, "duplicate": 0}
+    assert not report.ok
+    assert snapshot(*files) == before
+    assert not (tmp_path / "absent").exists()
+
+
+def test_the_file_of_another_application_is_named_and_left_alone(project: Project) -> None:
+    project.write("pyproject.toml", '[tool.freezekit]\nscript_location = "migrations"\napplication_id = 4711\n')
+    project.table("b2", "a1")
+    files = old_files(project, "ab")
+    with closing(sqlite3.connect(files[0])) as connection:
+        connection.execute("PRAGMA application_id = 77")
+    before = files[0].read_bytes()
+    found = by_name(upgrade_many(files, project.located()))
+    assert (found["b.db"].result, type(found["a.db"].error)) == ("upgraded", errors.ForeignDatabase)
+    assert files[0].read_bytes() == before
+
+
+def test_a_locked_document_fails_after_its_time_alone(migrations: Migrations, documents: list[Path]) -> None:
+    before = documents[0].read_bytes()
+    with held(documents[0]):
+        report = upgrade_many(documents, migrations, workers=2, timeout=0.2)
+    (failed,) = report.failures
+    assert (failed.database, type(failed.error)) == (str(documents[0]), errors.DatabaseInUse)
+    assert report.counts["upgraded"] == 5
+    assert documents[0].read_bytes() == before
+
+
+def test_one_file_by_several_names_is_upgraded_once(
+    migrations: Migrations, documents: list[Path], tmp_path: Path
+) -> None:
+    hard, soft = tmp_path / "hard", tmp_path / "soft"
+    os.link(documents[0], hard)
+    soft.symlink_to(documents[0])
+    names = [documents[0], hard, soft, str(documents[0]), f"{tmp_path}/../{tmp_path.name}/{documents[0].name}"]
+    report = upgrade_many([*names, f"sqlite:///{documents[0]}"], migrations)
+    assert report.counts == {"upgraded": 1, "current": 0, "failed": 0, "left": 0, "duplicate": 5}
+    assert {one.same_as for one in report if one.result == "duplicate"} == {str(documents[0])}
+    assert report.ok
+
+
+def test_patterns_take_no_backups_and_nothing_that_belongs_to_a_database(
+    migrations: Migrations, documents: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    shutil.move(documents[0], tmp_path / "deep" / "er")
+    first = upgrade_many(f"{tmp_path}/**/*.notes", migrations)
+    assert first.counts["upgraded"] == 6
+    for suffix in ("-wal", "-journal", "-shm"):
+        Path(f"{documents[1]}{suffix}").touch()
+    files = [str(path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(name.endswith(".bak") for name in files) == 6
+    assert len(upgrade_many(f"{tmp_path}/**/*.*", migrations)) == 6
+    backups = upgrade_many(f"{tmp_path}/*.bak", migrations, backup=None)
+    assert backups.counts["upgraded"] == 5
+
+
+def test_a_file_named_like_a_pattern_is_meant_itself(migrations: Migrations, documents: list[Path]) -> None:
+    odd = documents[0].parent / "[12]*.notes"
+    documents[0].rename(odd)
+    (one,) = upgrade_many(odd, migrations)
+    assert (one.database, one.result) == (str(odd), "upgraded")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_a_killed_worker_loses_one_attempt_of_one_database(project: Project) -> None:
+    """It is tried again once, and then reported; what the killed one began is undone; nobody else notices."""
+    project.revision("b2", "a1", DYING)
+    files = old_files(project, "abcdefgh")
+    Path(f"{files[1]}.deaths").write_text("1")
+    Path(f"{files[5]}.deaths").write_text("2")
+    before = content(files[5])
+    report = upgrade_many(files, project.located(), workers=2)
+    found = by_name(report)
+    assert (found["b.db"].result, found["b.db"].attempts) == ("upgraded", 2)
+    lost = found["f.db"]
+    assert (lost.result, lost.attempts, type(lost.error)) == ("failed", 2, errors.MigrationFailed)
+    assert "signal 9" in str(lost.error)
+    assert lost.error is not None
+    assert vars(lost.error)["restored"] is True
+    assert content(files[5]) == before
+    assert report.counts["upgraded"] == 7
+    assert {one.attempts for name, one in found.items() if name not in {"b.db", "f.db"}} == {1}
+    assert upgrade_many(files, project.located()).counts["upgraded"] == 1
+
+
+def test_cancelling_rolls_back_what_runs_and_names_the_rest(project: Project) -> None:
+    """Also a statement that never ends; what was left is exactly as it was."""
+    project.revision("b2", "a1", ENDLESS)
+    files = old_files(project, "abcdefgh")
+    for file in files[2:4]:
+        Path(f"{file}.endless").touch()
+    before = content(files[2])
+    enough = threading.Event()
+
+    def both_run() -> bool:
+        if all(Path(f"{file}.begun").exists() for file in files[2:4]):
+            enough.set()
+        return enough.is_set()
+
+    report = upgrade_many(files, project.located(), workers=2, cancel=both_run)
+    found = by_name(report)
+    assert {name: one.result for name, one in found.items()} == {
+        f"{name}.db": "upgraded" if name in "ab" else "left" for name in "abcdefgh"
+    }
+    assert all(isinstance(found[f"{name}.db"].error, errors.UpgradeCancelled) for name in "cdefgh")
+    assert content(files[2]) == before
+    for file in files[2:4]:
+        Path(f"{file}.endless").unlink()
+    assert upgrade_many(files, project.located()).counts == {
+        "upgraded": 6, "current": 2, "failed": 0, "left": 0, "duplicate": 0
+    }  # fmt: skip
+
+
+def test_what_the_callers_function_raises_ends_the_run_in_order(migrations: Migrations, documents: list[Path]) -> None:
+    def full(_progress: FleetProgress) -> None:
+        raise OSError("no room for the list")
+
+    with pytest.raises(OSError, match="no room"):
+        upgrade_many(documents, migrations, workers=1, on_progress=full)
+    assert upgrade_many(documents, migrations).ok
+
+
+def test_what_the_callers_list_raises_ends_the_run_in_order(migrations: Migrations, documents: list[Path]) -> None:
+    def broken() -> Iterator[Path]:
+        yield from documents
+        raise OSError("the list is gone")
+
+    told: list[FleetProgress] = []
+    with pytest.raises(OSError, match="list is gone"):
+        upgrade_many(broken(), migrations, workers=1, on_progress=told.append)
+    assert sorted(one.outcome.database for one in told) == sorted(map(str, documents))
+    assert upgrade_many(documents, migrations).ok
+
+
+def test_progress_counts_every_database_once(migrations: Migrations, documents: list[Path]) -> None:
+    told: list[FleetProgress] = []
+    report = upgrade_many([*documents, "absent"], migrations, on_progress=told.append)
+    assert [one.done for one in told] == list(range(1, 8))
+    assert [one.total for one in told] == [None, *[7] * 6]
+    assert [one.outcome for one in told] != []
+    assert [one.outcome.database for one in told] == [one.database for one in report]
+
+
+def test_the_rest_is_left_after_so_many_failures(project: Project) -> None:
+    project.revision("b2", "a1", "raise ValueError('never')")
+    files = old_files(project, "abcdefgh")
+    before = {file: content(file) for file in files}
+    report = upgrade_many(files, project.located(), workers=1, stop_after_failures=2)
+    assert 2 <= report.counts["failed"] <= 4  # what was handed out already is finished
+    assert report.counts["failed"] + report.counts["left"] == 8
+    assert {file: content(file) for file in files} == before
+
+
+def _threads() -> Executor:
+    return ThreadPoolExecutor(2)
+
+
+def _processes() -> Executor:
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+
+
+@pytest.mark.parametrize("executor", [_threads, _processes], ids=["threads", "processes"])
+def test_any_executor_does_the_work(executor: Any, migrations: Migrations, documents: list[Path]) -> None:
+    with executor() as crew:
+        report = upgrade_many([*documents, "absent"], migrations, executor=crew)
+        assert report.counts == {"upgraded": 6, "current": 0, "failed": 1, "left": 0, "duplicate": 0}
+        assert upgrade_many(documents, migrations, executor=crew).counts["current"] == 6
+
+
+def test_a_cluster_does_the_work(migrations: Migrations, documents: list[Path]) -> None:
+    """The executor of a real dask cluster: a scheduler and two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        with client.get_executor() as executor:
+            report = upgrade_many([*documents, "absent"], migrations, executor=executor)
+        assert report.counts == {"upgraded": 6, "current": 0, "failed": 1, "left": 0, "duplicate": 0}
+        assert {one.attempts for one in report if one.result == "upgraded"} == {1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_an_executor_that_breaks_fails_what_it_had(project: Project) -> None:
+    """A pool of the standard library takes nothing more once one of its workers was killed: each is named."""
+    project.revision("b2", "a1", DYING)
+    files = old_files(project, "abcd")
+    Path(f"{files[0]}.deaths").write_text("9")
+    with _processes() as executor:
+        report = upgrade_many(files, project.located(), executor=executor)
+    assert report.counts["failed"] + report.counts["upgraded"] == 4
+    assert {type(one.error) for one in report.failures} == {errors.MigrationFailed}
+    assert by_name(report)["a.db"].result == "failed"
+    Path(f"{files[0]}.deaths").unlink()
+    assert upgrade_many(files, project.located()).ok
+
+
+def test_a_worker_with_other_scripts_changes_nothing(project: Project) -> None:
+    """A worker that finds other scripts than the program that gave it the task refuses by name."""
+    project.table("b2", "a1")
+    files, located = old_files(project, "ab"), project.located()
+    assert located.heads == ("b2",)
+    project.table("c3", "b2")
+    before = snapshot(*files)
+    report = upgrade_many(files, located, workers=1)
+    assert {type(one.error) for one in report} == {errors.InvalidMigrations}
+    assert snapshot(*files) == before
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"workers": 0},
+        {"max_connections": 2},
+        {"stop_after_failures": 0},
+        {"workers": 1, "executor": ThreadPoolExecutor()},
+    ],
+    ids="+".join,
+)
+def test_wrong_numbers_are_refused_before_anything_is_read(numbers: dict[str, Any], migrations: Migrations) -> None:
+    with pytest.raises(freezekit.UsageError):
+        upgrade_many((pytest.fail("was read") for _ in range(1)), migrations, **numbers)
+
+
+def test_scripts_that_cannot_be_used_are_said_before_anything_is_read(project: Project) -> None:
+    project.write("migrations/versions/broken.py", "revision = = 1")
+    with pytest.raises(freezekit.InvalidMigrations):
+        upgrade_many((pytest.fail("was read") for _ in range(1)), project.located())
+
+
+def test_a_program_without_a_guard_around_its_main_part_is_no_worker(documents: list[Path], tmp_path: Path) -> None:
+    """A worker does not run the main module again, prints nothing into its answers, and ends with its parent."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import freezekit\n"
+        f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n"
+        f"report = freezekit.upgrade_many({[str(one) for one in documents]!r},"
+        " freezekit.locate('sample_app:migrations'), workers=2)\n"
+        "print(report.counts['upgraded'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "6\n", "")
+    assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_what_scripts_print_does_not_disturb_the_answers(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    project.revision("b2", "a1", "import os; print('printed'); os.write(1, b'written'); os.system('echo echoed')")
+    files = old_files(project, "ab")
+    with compiling(False):
+        assert upgrade_many(files, project.located(), workers=1).counts["upgraded"] == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("written") == err.count("echoed") == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have names elsewhere")
+def test_a_worker_variable_set_by_anybody_else_changes_nothing() -> None:
+    """A process is a worker only if the variable names the pipe that is its input."""
+    script = "from freezekit.runtime.fleet.serve import serve; serve(); print('as ever')"
+    environment = {**os.environ, "FREEZEKIT_WORKER": "1:2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, input=b"", capture_output=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"as ever\n")
+
+
+def test_a_report_takes_no_memory_to_speak_of() -> None:
+    """Outcomes and entries go to a private file as they become many."""
+    tracemalloc.start()
+    try:
+        ledger = Ledger()
+        for number in range(30_000):
+            assert ledger.first_of(f"1:{number}", f"a document with quite a long name {number}.notes") is None
+            ledger.put(number, ("a document with quite a long name", number))
+            ledger.add(Outcome(f"a document with quite a long name {number}.notes", "current", State.CURRENT))
+        report = FleetReport(ledger, 1.0)
+        assert sum(1 for one in report if one.result == "current") == len(report) == 30_000
+        assert next(iter(ledger.taken())) == ("a document with quite a long name", 29_999)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+EXAMPLES = [
+    errors.MigrationsNotFound("a:b", ["x"], "source"),
+    errors.InvalidMigrations("a", ["one", "two"]),
+    errors.DatabaseAhead("a", ("1",), ("2",)),
+    errors.DatabaseUnversioned("a", ("t",), ("1", "2")),
+    errors.NotADatabase("a", "reason"),
+    errors.ForeignDatabase("a", "reason"),
+    errors.DatabaseInUse("a", 1.5),
+    errors.MigrationFailed("a", "reason", applied=("1",), failed="2", pending=("3",), restored=False),
+    errors.UpgradeCancelled("a", applied=("1",), restored=False),
+    errors.EnvironmentIgnoredDatabase("a", ["b"]),
+    errors.UnreadableBundle("a", "reason"),
+    errors.SmokeTestFailed("phase", 1, "output"),
+    errors.UsageError("wrong"),
+]
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_goes_to_another_process_and_says_the_same(error: freezekit.FreezekitError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+class TestCommandLine:
+    def lines(self, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    def test_each_database_is_a_line_of_json(self, documents: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+        """They are printed as they are finished; the last line is a summary."""
+        assert main(["upgrade-many", *map(str, documents), "absent", "--json", *HERE]) == 1
+        *found, last = self.lines(capsys)
+        assert {one["result"] for one in found} == {"upgraded", "failed"}
+        assert all(one["version"] == 1 and one["command"] == "upgrade-many" for one in (*found, last))
+        (failed,) = (one for one in found if one["error"])
+        assert (failed["database"], failed["error"]["type"]) == ("absent", "NotADatabase")
+        upgraded = next(one for one in found if one["database"] == str(documents[0]))
+        assert upgraded["applied"] == list(pending("1.0"))
+        assert upgraded["backup"].endswith(".bak")
+        assert last["summary"].items() >= {"upgraded": 6, "failed": 1, "left": 0}.items()
+
+    def test_a_person_gets_a_summary_and_what_failed(
+        self, documents: list[Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["upgrade-many", f"{documents[0].parent}/*.notes", *HERE]) == 0
+        assert "6 databases" in capsys.readouterr().out
+        assert main(["upgrade-many", f"{documents[0].parent}/*.notes", *map(str, range(30)), *HERE]) == 1
+        said = capsys.readouterr().out
+        assert "6 current, 30 failed" in said
+        assert "there is no such file" in said
+        assert "and 10 more" in said
+
+    def test_a_list_may_hold_nonsense(
+        self, documents: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Every line is a name or is reported; of a name that is no text SQLAlchemy can make no URL."""
+        odd = tmp_path / os.fsdecode(b"\xff\xfe odd.notes")
+        documents[0].rename(odd)
+        listed = tmp_path / "list"
+        content_of = [*(os.fsencode(one) for one in (odd, *documents[1:])), b"", b"# no such file", b"\x00\x01", b"://"]
+        listed.write_bytes(b"\n".join(content_of))
+        assert main(["upgrade-many", "--from-file", str(listed), "--json", *HERE]) == 1
+        *found, last = self.lines(capsys)
+        assert last["summary"].items() >= {"upgraded": 5, "failed": 4}.items()
+        assert {one["database"] for one in found if one["error"]} == {str(odd), "# no such file", "\x00\x01", "://"}
+        (unusable,) = (one["error"] for one in found if one["database"] == str(odd))
+        assert unusable["type"] == "UsageError"
+        assert "rename it" in unusable["message"]
+
+    def test_a_list_is_read_from_standard_input(self, documents: list[Path]) -> None:
+        command = [sys.executable, "-m", "freezekit", "upgrade-many", "--from-file", "-", *HERE]
+        names = "\n".join(map(str, documents))
+        done = subprocess.run(command, input=names, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "6 upgraded" in done.stdout
+
+    def test_a_query_names_the_databases(
+        self, documents: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        control = tmp_path / "control.db"
+        with closing(sqlite3.connect(control)) as connection, connection:
+            connection.execute("CREATE TABLE customer (url)")
+            connection.executemany("INSERT INTO customer VALUES (?)", [(f"sqlite:///{one}",) for one in documents])
+        query = ["--url", f"sqlite:///{control}", "--url-query", "SELECT url FROM customer"]
+        assert main(["upgrade-many", *query, *HERE]) == 0
+        assert "6 upgraded" in capsys.readouterr().out
+        assert main(["upgrade-many", *query[:3], "SELECT 1", *HERE]) == 2
+        assert "one column" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [[], ["--url", "sqlite:///x"], ["--url-query", "SELECT 1"], ["x", "--no-backup", "--keep", "2"]],
+        ids=["nothing", "no query", "no url", "two minds"],
+    )
+    def test_wrong_usage_is_told(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["upgrade-many", *arguments, *HERE]) == 2
+        assert capsys.readouterr().err
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+    def test_ctrl_c_rolls_back_and_lists_the_rest(self, project: Project) -> None:
+        project.revision("b2", "a1", ENDLESS)
+        files = old_files(project, "abcd")
+        for file in files:
+            Path(f"{file}.endless").touch()
+        before = {file: content(file) for file in files}
+        listening = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            "from freezekit.cli import main; sys.exit(main())"
+        )
+        command = [sys.executable, "-c", listening, "upgrade-many", *map(str, files), "--json", "--workers", "1"]
+        command += ["--migrations", str(project.migrations)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            while not Path(f"{files[0]}.begun").exists():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        *found, last = map(json.loads, out.splitlines())
+        assert process.returncode == 1
+        assert [one["result"] for one in found] == ["left"] * 4
+        assert last["summary"]["left"] == 4
+        assert {file: content(file) for file in files} == before
+
+
+def test_a_tenant_names_itself_without_its_password() -> None:
+    assert str(Tenant("postgresql://me:secret@host/db", "one")) == "postgresql://me:***@host/db schema one"
+    report = upgrade_many(
+        Tenant("postgresql+asyncpg://me:secret@host/db", "one"), freezekit.locate("sample_app:migrations")
+    )
+    (failed,) = report
+    assert isinstance(failed.error, freezekit.UsageError)
+    assert "secret" not in f"{failed!r} {failed.error}"
