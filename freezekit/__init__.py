@@ -34,7 +34,7 @@ from freezekit.runtime.reports import Backup, BackupFile, Plan, Progress, Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from freezekit.runtime.fleet import FleetProgress, FleetReport, Outcome, Tenant, upgrade_many
+    from freezekit.fleets import FleetProgress, FleetReport, Outcome, Tenant, upgrade_many
 
 __version__ = "0.1.0"
 
@@ -72,17 +72,11 @@ __all__ = [
     "upgrade_many",
 ]
 
-_FLEET = ("FleetProgress", "FleetReport", "Outcome", "Tenant", "upgrade_many")
-
 
 def __getattr__(name: str) -> object:
-    """Import what is about many databases when it is first used.
-
-    Not by an import statement: freezers would follow that, and a program that names none of it does not need it. The
-    hooks of freezekit ship it where it is named.
-    """
-    if name not in _FLEET:
+    """Import what is about many databases when it is first used."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    from freezekit import fleets
 
-    return getattr(import_module("freezekit.runtime.fleet"), name)
+    return getattr(fleets, name)

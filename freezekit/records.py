@@ -37,7 +37,7 @@ class _Asked:
         body: dict[str, Any] = {"__annotations__": owner.__annotations__, "__module__": owner.__module__}
         for name, default in owner.__dict__["__record_defaults__"].items():
             body[name] = field(default_factory=dict) if default == {} else default
-        real = dataclass(frozen=True)(type(owner.__name__, (), body))
+        real: Any = dataclass(frozen=True)(type(owner.__name__, (), body))
         for name in _ASKED:
             setattr(owner, name, getattr(real, name))
         return getattr(owner, self._name)
