@@ -115,6 +115,6 @@ def test_a_variable_set_by_anybody_else_makes_no_worker(fleet: Bundle, tmp_path:
 def test_what_is_about_fleets_ships_only_where_it_is_named(fleet: Bundle, build_bundle: object) -> None:
     """sample_app names none of it."""
     names = [name for name, _ in shipped(fleet.folder)]
-    assert any("freezekit" in name and "fleet" in name for name in names)
+    assert any("runtime" in name and "fleet" in name for name in names)
     other: Bundle = build_bundle("cx-folder")  # type: ignore[operator]
-    assert not [name for name, _ in shipped(other.folder) if "freezekit" in name and "fleet" in name]
+    assert not [name for name, _ in shipped(other.folder) if "runtime" in name and "fleet" in name]
