@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import bundles
 import documents
+import fleets
 from chains import last_statement, revision_id, write_chain, write_configuration
 from measure import Command, Effort, Summary, interleaved, summary
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 SOURCE = "source tree"
 LONGEST = 1000
+FLEET = 10_000
 _CASES = ("status", "locate", "upgrade", "create")
 _WITHOUT_MANIFEST = "bare"
 # Alembic needs seconds to replay so many revisions; a few rounds must do.
@@ -182,6 +186,46 @@ class Workbench:
             for what, samples in found.items():
                 warm = {who: values[1:] for who, values in samples.items()}
                 self.add((SOURCE, f"{size} document, {what}", 0), warm, "s" if what == "seconds" else "bytes")
+
+    def measure_fleets(self) -> None:
+        """Measure many documents at once, each with one revision pending, and many that are current."""
+        length, count = self.plan.lengths[0], max(int(FLEET * self.plan.share), FLEET // 10)
+        current, behind = self.databases[length]
+        scripts, folder = self.project / package(length) / "migrations", self.plan.folder / "fleet"
+        self.say(f"fleets: {count} documents, plain Alembic by some of them")
+        looped = fleets.looped_seconds(scripts, fleets.copies(behind, folder, FLEET // 40))
+        each = fleets.process_seconds(scripts, fleets.copies(behind, folder, FLEET // 40))
+        samples = {"alembic": [each * count], "alembic, in a loop": [looped * count]}
+        for workers in (1, 2):
+            self.say(f"fleets: {count} documents, {workers} workers")
+            fleets.copies(behind, folder, count)
+            samples[f"freezekit, {workers} workers"] = [fleets.taken(workers, scripts, folder)["seconds"]]
+        self.add((SOURCE, "fleet", length), samples)
+        self.say(f"fleets: {count} documents that are current")
+        paths = fleets.copies(current, folder, count)
+        asked = {
+            "floor": lambda: fleets.sqlite_seconds(paths),
+            "freezekit": lambda: fleets.taken(2, scripts, folder)["seconds"],
+        }
+        self.add((SOURCE, "sift", length), interleaved(asked, Effort(0.0, 3)))
+        self._measure_memory_of_fleets(scripts, current, count)
+
+    def _measure_memory_of_fleets(self, scripts: Path, current: Path, count: int) -> None:
+        small = self.plan.folder / "small.db"
+        with closing(sqlite3.connect(current)) as whole, closing(sqlite3.connect(small)) as version:
+            rows = whole.execute("SELECT version_num FROM alembic_version").fetchall()
+            version.execute("PRAGMA page_size = 512")
+            with version:
+                version.execute("CREATE TABLE alembic_version (version_num)")
+                version.executemany("INSERT INTO alembic_version VALUES (?)", rows)
+        folder = self.plan.folder / "fleet"
+        for many in (count // 10, count * 10):
+            self.say(f"fleets: memory with {many} documents")
+            fleets.copies(small, folder, many)
+            found = fleets.taken(2, scripts, folder)
+            self.add((SOURCE, "memory of a fleet", many), {"freezekit": [found["memory"]]}, "bytes")
+            self.add((SOURCE, "sift", many), {"freezekit": [found["seconds"]]})
+        shutil.rmtree(folder)
 
     def measure_hooks(self, freezers: Iterable[str]) -> None:
         """Measure what the hooks add to a build, by themselves and as a whole."""

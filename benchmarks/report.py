@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from measure import Summary
-from places import LONGEST, SOURCE
+from places import FLEET, LONGEST, SOURCE
 from rich.console import Console
 from rich.table import Table
 
@@ -128,6 +128,28 @@ def targets(longest: int) -> list[Target]:
         Target("a document of 0.2 MB, with its backup: of Alembic", *_document("small", "seconds"), "times", 0.4),
         Target("memory for 100 MB: above Alembic", *_document("large", "memory"), "above", 300, _MB, "MB"),
         Target("room on disk for 100 MB: of Alembic's", *_document("large", "room"), "times", 1.5),
+        *_fleet_targets(),
+    ]
+
+
+def _fleet_targets() -> list[Target]:
+    one, two = (f"freezekit, {workers} workers" for workers in (1, 2))
+    case = ("fleet", 10)
+    least, most = FLEET // 10, FLEET * 10
+    return [
+        Target("many documents, 2 workers: than an Alembic process each", *_pair(*case, two), "faster", 20),
+        Target("… than Alembic in a loop", *_pair(*case, two, "alembic, in a loop"), "faster", 2.5),
+        Target("… than with 1 worker", *_pair(*case, two, one), "faster", 1.7),
+        Target("many current documents: of bare sqlite3", *_pair("sift", 10, other="floor"), "times", 2),
+        Target(
+            f"memory for {most:,} documents: above {least:,}",
+            Series("memory of a fleet", most, "freezekit"),
+            Series("memory of a fleet", least, "freezekit"),
+            "above",
+            10,
+            _MB,
+            "MB",
+        ),
     ]
 
 

@@ -32,6 +32,7 @@ def main() -> None:
         bench = Workbench(Plan(Path(folder), lengths, share, rounds), report.progress)
         bench.measure_source()
         bench.measure_documents()
+        bench.measure_fleets()
         for freezer in freezers:
             bench.measure_bundle(freezer)
         bench.measure_hooks(() if arguments.quick else freezers)

@@ -152,6 +152,14 @@ class Manifest:
         """Every revision by its id."""
         return {revision.revision: revision for revision in self.revisions}
 
+    @cached_property
+    def is_linear(self) -> bool:
+        """Whether each revision has at most one parent and one child: a database is at one of them at a time."""
+        parents = [one.down_revision for one in self.revisions]
+        needed = [parent for down in parents for parent in down]
+        one_each = len(set(needed)) == len(needed) == len(parents) - 1 and all(len(down) <= 1 for down in parents)
+        return one_each and not any(one.depends_on for one in self.revisions)
+
     def ancestors(self, revisions: Iterable[str]) -> set[str]:
         """Return the ids of these revisions and of all they need: parents and dependencies."""
         by_id, todo = self.by_id, list(revisions)

@@ -46,6 +46,9 @@ class _Asked:
 def _init(self: object, *values: object, **named: object) -> None:
     cls = type(self)
     names, defaults = cls.__match_args__, cls.__dict__["__record_defaults__"]  # type: ignore[attr-defined]
+    if len(values) == len(names) and not named:
+        self.__dict__.update(zip(names, values, strict=True))
+        return
     given = dict(zip(names, values, strict=False))
     if len(values) > len(names) or given.keys() & named.keys() or not named.keys() <= set(names):
         raise TypeError(f"{cls.__name__} takes {', '.join(names)}; given were {values} and {', '.join(named)}")

@@ -25,7 +25,7 @@ from freezekit.runtime.space import refuse_too_little_space
 from freezekit.runtime.sqlite_file import file_uri, opened, size_of_file, version_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Sequence
 
     from freezekit.runtime.reports import Backup
 
@@ -37,14 +37,16 @@ _TAIL = re.compile(rf"|\d+|{_REPLACED}\d*")
 _MAX_LETTERS = 100
 _MAX_NAME_BYTES = 120
 _LOOK_SECONDS = 1.0
+_MOST_ASKED = 500
 
 
 def make_backup(  # noqa: PLR0913 - facts about one copy
     path: str,
     current: Sequence[str],
     backup: Backup,
-    revisions: Container[str],
+    revisions: Collection[str],
     *,
+    is_linear: bool = False,
     source: sqlite3.Connection | None = None,
     on_step: Callable[[float], object] | None = None,
 ) -> str:
@@ -59,6 +61,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
         current: Its revisions.
         backup: Where to and how many.
         revisions: Every revision of the scripts: only backups at some of them count as older backups.
+        is_linear: Whether a database is at one of them at a time.
         source: The connection to copy from, where nobody else can read the file: an upgrade that runs on a copy.
         on_step: Called with the fraction that is copied; what it raises ends the copying and leaves unchanged.
 
@@ -91,9 +94,19 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
         if error is steps.raised:
             raise
         raise MigrationFailed(path, f"no backup could be made in {folder} ({error})") from error
-    older = (one for one in list_backups(path, folder, revisions) if one.path != target)
-    remove_surplus(older, max(backup.keep, 1) - 1)
+    if not is_linear or _may_have_older(_start_of(path, folder), target, revisions):
+        older = (one for one in list_backups(path, folder, revisions) if one.path != target)
+        remove_surplus(older, max(backup.keep, 1) - 1)
     return target
+
+
+def _may_have_older(start: str, target: str, revisions: Collection[str]) -> bool:
+    """Return whether there may be more backups of a database; listing a folder of many thousand takes longer."""
+    if len(revisions) > _MOST_ASKED:
+        return True
+    stems = [f"{start}{label_of(rows)}" for rows in ((), *((one,) for one in revisions))]
+    names = (f"{stem}{tail}{_SUFFIX}" for stem in stems for tail in ("", f"{_MARK}2"))
+    return any(os.path.lexists(name) for name in names if name != target)
 
 
 class _Steps:

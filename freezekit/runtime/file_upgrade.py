@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase, UpgradeCancelled
 from freezekit.runtime import sqlite_upgrade
@@ -157,9 +157,10 @@ def _back_up(  # noqa: PLR0913 - facts of one moment
         _refuse_damaged(job, connection)
         return None
     pulse.phase("backup")
-    source, on_step = connection if by_copy else None, _backup_step(pulse)
+    manifest = job.manifest
+    how: dict[str, Any] = {"source": connection if by_copy else None, "on_step": _backup_step(pulse)}
     try:
-        return make_backup(job.path, status.current, backup, job.manifest.by_id, source=source, on_step=on_step)
+        return make_backup(job.path, status.current, backup, manifest.by_id, is_linear=manifest.is_linear, **how)
     except MigrationFailed:
         _refuse_damaged(job, connection)
         raise

@@ -52,13 +52,14 @@ class Contents:
     leftovers: tuple[str, ...] = ()
 
 
-def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Contents | None:
+def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS, *, alone: bool = False) -> Contents | None:
     """Read what a database says of itself; changes nothing and creates nothing.
 
     Args:
         path: The file.
         manifest: Names the version table.
         timeout: How long to wait for a program that is just writing, in seconds.
+        alone: Whether nothing else in this process can have the file open, because it is a process for looking.
 
     Returns:
         None when there is no file or it is empty.
@@ -71,7 +72,7 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS) -> Conte
         return None
     started = time.monotonic()
     try:
-        with opened(path, timeout) as connection:
+        with opened(path, timeout, alone=alone) as connection:
             return read_contents(connection, manifest)
     except sqlite3.DatabaseError as error:
         if is_busy(error):
@@ -92,8 +93,10 @@ def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Content
             raise
         shared = any(_is_version_table(connection, name) for name in tables)
         return Contents(None, tables, application_id, has_other_chain=shared)
-    leftovers = tuple(row[0] for row in connection.execute(_LEFTOVERS))
-    return Contents(tuple(sorted(str(row[0]) for row in rows)), (), application_id, leftovers=leftovers)
+    versions = tuple(sorted(str(row[0]) for row in rows))
+    # They matter to an upgrade, and most databases need none.
+    leftovers = () if versions == manifest.heads else tuple(row[0] for row in connection.execute(_LEFTOVERS))
+    return Contents(versions, (), application_id, leftovers=leftovers)
 
 
 def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -150,7 +153,7 @@ def size_of_file(path: str) -> int:
 
 
 @contextlib.contextmanager
-def opened(path: str, timeout: float, *, is_long: bool = False) -> Iterator[sqlite3.Connection]:
+def opened(path: str, timeout: float, *, is_long: bool = False, alone: bool = False) -> Iterator[sqlite3.Connection]:
     """Open a file for reading in the way that leaves it and its folder alone.
 
     Args:
@@ -158,8 +161,9 @@ def opened(path: str, timeout: float, *, is_long: bool = False) -> Iterator[sqli
         timeout: How long SQLite waits for a program that is just writing, in seconds.
         is_long: Whether reading takes so long that a writer must not be overlooked, even if an index of the write-ahead
             log appears beside the file meanwhile.
+        alone: Whether nothing else in this process can have the file open.
     """
-    if is_open_here(path):
+    if not alone and is_open_here(path):
         how = "mode=ro"
     elif (leftover := _leftover(path, _header(path))) is None:
         # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.

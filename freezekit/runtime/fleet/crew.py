@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 64
 # So many files are looked at before it is worth to start processes for looking.
-_LOOKED_AT_HERE = 2048
+_LOOKED_AT_HERE = 512
 
 
 class Crew:

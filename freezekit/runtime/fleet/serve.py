@@ -31,17 +31,20 @@ def serve() -> None:
     Raises:
         SystemExit: There are no more tasks.
     """
-    asked = os.environ.pop(VARIABLE, "")
+    wanted = os.environ.pop(VARIABLE, "")
     try:
-        if not asked or asked != pipe_name(0):
+        if not wanted or wanted != pipe_name(0):
             return
     except OSError:
         return
     # The parent decides about Ctrl-C; a worker is told by another signal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    with _pipes() as (tasks, answers):
-        while (task := _next(tasks)) is not None:
+    from freezekit.runtime.fleet import tasks
+
+    tasks.is_worker = True
+    with _pipes() as (asked_for, answers):
+        while (task := _next(asked_for)) is not None:
             pickle.dump(_answer(*task), answers)
             answers.flush()
     raise SystemExit(0)

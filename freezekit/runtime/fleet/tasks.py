@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _LIBPQ = {"psycopg", "psycopg2", "psycopg_async"}
 _located: dict[tuple[str, str, str], Migrations] = {}
+is_worker = False
+"""Whether this process does nothing but tasks, so that nothing else in it has a file open."""
 stopping = threading.Event()
 """Set in a worker that is told to stop: the upgrade it runs is cancelled."""
 
@@ -143,7 +145,7 @@ def _sifted(name: str, path: str, manifest: Manifest) -> Sifted:
         return Sifted(Outcome(name, FAILED, error=NotADatabase(name, reason)))
     key = f"{found.st_dev}:{found.st_ino}" if found.st_ino else path
     try:
-        status = status_of(look(path, manifest, timeout=0.0), manifest)
+        status = status_of(look(path, manifest, timeout=0.0, alone=is_worker), manifest)
         refuse_unusable(status, name)
     except DatabaseInUse:
         return Sifted(None, None, found.st_size, key)

@@ -1,0 +1,105 @@
+"""Many small documents: beside one process of Alembic each, beside a loop over it, and beside bare sqlite3.
+
+Started as a program it upgrades or sifts a folder once and prints what that took: ``fleets.py WORKERS SCRIPTS FOLDER``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from measure import seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PROCESSES = 50
+_LOOPED = 200
+_PEAK_UNIT = 1024  # getrusage's on Linux
+
+
+def copies(original: Path, folder: Path, count: int) -> list[Path]:
+    """Write so many copies of a database into a new folder; return them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    content = original.read_bytes()
+    paths = [folder / f"{number}.db" for number in range(count)]
+    for path in paths:
+        path.write_bytes(content)
+    os.sync()  # what is measured afterwards is not to wait for this
+    return paths
+
+
+def taken(workers: int, scripts: Path, folder: Path) -> dict[str, float]:
+    """Have a new process upgrade every document of a folder; return seconds, peak of memory, and how many it was."""
+    command = [sys.executable, __file__, str(workers), str(scripts), str(folder)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def sqlite_seconds(paths: list[Path]) -> float:
+    """Return how long it takes to open each database with sqlite3 and to read its version."""
+
+    def ask() -> None:
+        for path in paths:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("SELECT version_num FROM alembic_version").fetchall()
+
+    return seconds(ask)
+
+
+def looped_seconds(scripts: Path, paths: list[Path]) -> float:
+    """Return how long plain Alembic takes for each database, in a loop in this process, its imports not counted."""
+    from alembic import command
+    from alembic.config import Config
+
+    def upgrade(path: Path) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(scripts))
+        config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
+        command.upgrade(config, "head")
+
+    upgrade(paths[0])
+    return seconds(lambda: [upgrade(path) for path in paths[1:_LOOPED]]) / len(paths[1:_LOOPED])
+
+
+def process_seconds(scripts: Path, paths: list[Path]) -> float:
+    """Return how long one process of plain Alembic takes, from so many in a row."""
+    script = (
+        "import sys; from alembic import command; from alembic.config import Config; config = Config();"
+        "config.set_main_option('script_location', sys.argv[1]);"
+        "config.set_main_option('sqlalchemy.url', 'sqlite:///' + sys.argv[2]); command.upgrade(config, 'head')"
+    )
+    some = paths[:_PROCESSES]
+
+    def run() -> None:
+        for path in some:
+            subprocess.run([sys.executable, "-c", script, str(scripts), str(path)], check=True, capture_output=True)
+
+    return seconds(run) / len(some)
+
+
+def _main() -> None:
+    import freezekit
+
+    workers, scripts, folder = int(sys.argv[1]), *sys.argv[2:]
+    migrations = freezekit.locate(scripts)
+    started = time.perf_counter()
+    report = freezekit.upgrade_many(f"{folder}/*.db", migrations, workers=workers)
+    ended = time.perf_counter()
+    if not report.ok:
+        raise SystemExit(f"{report}: {next(report.failures)}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
+    print(json.dumps({"seconds": ended - started, "memory": peak, "count": len(report)}))
+
+
+if __name__ == "__main__":
+    _main()
