@@ -17,6 +17,7 @@ import threading
 from argparse import Namespace
 from configparser import DEFAULTSECT
 from dataclasses import replace
+from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -217,9 +218,15 @@ def _compiled(tree: FolderTree, name: str, sha256: str | None, where: str) -> Co
     if sha256 is not None and digest(source) != sha256:
         raise InvalidMigrations(tree.root, [f"{where} is not the file that was shipped: its content was altered"])
     try:
-        return compile(source, where, "exec", dont_inherit=True)
+        return _compiled_once(source, where)
     except (SyntaxError, ValueError) as error:
         raise InvalidMigrations(tree.root, [f"{where}: {error}"]) from error
+
+
+@lru_cache(maxsize=64)
+def _compiled_once(source: bytes, where: str) -> CodeType:
+    """Compile a script; one process may upgrade many databases with the same scripts."""
+    return compile(source, where, "exec", dont_inherit=True)
 
 
 class Target:

@@ -88,7 +88,8 @@ def checked_versions(run: Run, job: Job, connection: GuardedConnection) -> tuple
         MigrationFailed: It is not what was asked for.
         EnvironmentIgnoredDatabase: env.py ran nothing.
     """
-    manifest = replace(job.manifest, version_table=run.version_table)
+    known = job.manifest
+    manifest = known if run.version_table == known.version_table else replace(known, version_table=run.version_table)
     versions = read_contents(connection, manifest).versions or ()
     check_result(run, job, versions)
     return versions

@@ -55,19 +55,21 @@ def _working_directory() -> str | None:
 
 @contextlib.contextmanager
 def _logging_kept() -> Iterator[None]:
-    names = [name for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)]
-    loggers = [logging.root, *map(logging.getLogger, names)]
+    found = list(logging.root.manager.loggerDict.values())
+    loggers = [logging.root, *(one for one in found if isinstance(one, logging.Logger))]
     kept = [(one, one.level, one.disabled, one.propagate, one.handlers[:], one.filters[:]) for one in loggers]
     threshold = logging.root.manager.disable
     with _configuring_nothing(), _handlers_out_of_reach():
         try:
             yield
         finally:
-            logging.disable(threshold)
+            if logging.root.manager.disable != threshold:
+                logging.disable(threshold)
             for logger, level, disabled, propagate, handlers, filters in kept:
                 logger.handlers[:], logger.filters[:] = handlers, filters
                 logger.disabled, logger.propagate = disabled, propagate
-                logger.setLevel(level)
+                if logger.level != level:  # each time makes every logger think again
+                    logger.setLevel(level)
 
 
 @contextlib.contextmanager

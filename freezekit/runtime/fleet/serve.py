@@ -6,6 +6,7 @@ A program is a worker if its variable names the very pipe that its input is; wha
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -47,6 +48,8 @@ def serve() -> None:
         while (task := _next(asked_for)) is not None:
             pickle.dump(_answer(*task), answers)
             answers.flush()
+            # What is loaded stays for good; looking through it for garbage again and again would only cost time.
+            gc.freeze()
     raise SystemExit(0)
 
 

@@ -20,8 +20,10 @@ from freezekit.errors import (
     UsageError,
 )
 from freezekit.records import record
+from freezekit.runtime.database import database_of
 from freezekit.runtime.fleet.records import CURRENT, FAILED, LEFT, UPGRADED, Outcome, Tenant
 from freezekit.runtime.locate import locate
+from freezekit.runtime.migrations import ALL_HEADS
 from freezekit.runtime.reports import Backup, State
 from freezekit.runtime.sqlite_file import has_leftover_copy, look
 from freezekit.runtime.status import refuse_unusable, status_of
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from freezekit.manifest import Manifest
     from freezekit.runtime.fleet.entries import Entry
     from freezekit.runtime.migrations import Migrations
+    from freezekit.runtime.reports import Report
 
 _LIBPQ = {"psycopg", "psycopg2", "psycopg_async"}
 _located: dict[tuple[str, str, str], Migrations] = {}
@@ -160,14 +163,7 @@ def upgrade(order: Order, entry: Entry, cancel: Callable[[], object] | threading
     """Upgrade one database, and return what became of it, whatever that is."""
     started = time.monotonic()
     try:
-        database, x_arguments = _target(entry)
-        report = order.scripts().upgrade(
-            database,
-            backup=order.backup,
-            timeout=order.timeout,
-            cancel=cancel or stopping,
-            x_arguments={**order.x_arguments, **x_arguments},
-        )
+        report = _report(order, entry, cancel or stopping)
     except UpgradeCancelled as error:
         return Outcome(entry.name, LEFT, entry.state, error=error)
     except Exception as error:  # noqa: BLE001 - each database fails by itself
@@ -184,10 +180,24 @@ def upgrade(order: Order, entry: Entry, cancel: Callable[[], object] | threading
     )
 
 
-def _target(entry: Entry) -> tuple[str, Mapping[str, str | Sequence[str]]]:
-    if not isinstance(entry.target, Tenant):
-        return entry.target or entry.path or "", {}
-    return _url_of(entry.target), entry.target.x_arguments
+def _report(order: Order, entry: Entry, cancel: Callable[[], object] | threading.Event) -> Report:
+    target, x_arguments = entry.target, order.x_arguments
+    if isinstance(target, Tenant):
+        x_arguments = {**x_arguments, **target.x_arguments}
+        target = _url_of(target)
+    if target is None and entry.state is not None:  # it was looked at already
+        from freezekit.runtime import upgrade as upgrades
+        from freezekit.runtime.job import Job, Request
+
+        request = Request(ALL_HEADS, None, cancel, order.backup, order.timeout, x_arguments)
+        return upgrades.upgrade(Job(order.scripts().scripts, database_of(entry.path or ""), request))
+    return order.scripts().upgrade(
+        target or entry.path or "",
+        backup=order.backup,
+        timeout=order.timeout,
+        cancel=cancel,
+        x_arguments=x_arguments,
+    )
 
 
 def _url_of(tenant: Tenant) -> str:
