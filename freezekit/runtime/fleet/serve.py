@@ -48,8 +48,10 @@ def serve() -> None:
         while (task := _next(asked_for)) is not None:
             pickle.dump(_answer(*task), answers)
             answers.flush()
-            # What is loaded stays for good; looking through it for garbage again and again would only cost time.
-            gc.freeze()
+            if task[0] is tasks.upgrade and not gc.get_freeze_count():
+                # Alembic is loaded, for good: looking through it for garbage again and again would only cost time.
+                gc.collect()
+                gc.freeze()
     raise SystemExit(0)
 
 
