@@ -16,8 +16,10 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from freezekit.check.appimage import unpack_appimage
 from freezekit.check.contents import MEMBER_LIMIT, refuse_escape
 from freezekit.errors import UnreadableBundle
 
@@ -26,11 +28,10 @@ if TYPE_CHECKING:
 
 UNPACKED_LIMIT = 4 * 1024**3
 """Most bytes that are unpacked."""
-_UNSQUASHFS_SECONDS = 300
 _AR_MAGIC, _AR_HEADER = b"!<arch>\n", struct.Struct("16s12s6s6s8s10s2s")
 _APPIMAGE_MAGIC = (b"AI\x01", b"AI\x02")
 _DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError),
 )
 
@@ -122,13 +123,28 @@ def _unpack_deb(path: str, folder: str) -> dict[str, int]:
     with open(path, "rb") as file:
         name, offset, length = _data_member(file, path)
         if name.endswith(".zst"):
-            raise UnreadableBundle(path, "it is compressed with zstd: unpack it with dpkg-deb -x, and check the folder")
+            return _unpack_zst_deb(path, folder)
         file.seek(offset)
         with tempfile.TemporaryFile(dir=folder) as data:
             _copy(file, data, length)
             data.seek(0)
             with tarfile.open(fileobj=data) as archive:
                 return _extract_tar(archive, path, folder)
+
+
+def _unpack_zst_deb(path: str, folder: str) -> dict[str, int]:
+    """Unpack a package that is compressed with zstd, which Ubuntu's are and Python cannot read before 3.14."""
+    tool = shutil.which("dpkg-deb")
+    if tool is None:
+        raise UnreadableBundle(path, "it is compressed with zstd, so looking into it needs dpkg-deb on PATH")
+    with subprocess.Popen(
+        [tool, "--fsys-tarfile", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as unpacker:
+        try:
+            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
+                return _extract_tar(archive, path, folder)
+        finally:
+            unpacker.kill()
 
 
 def _data_member(file: IO[bytes], path: str) -> tuple[str, int, int]:
@@ -152,19 +168,7 @@ def _copy(source: IO[bytes], target: IO[bytes], length: int) -> None:
 
 
 def _unpack_appimage(path: str, folder: str) -> dict[str, int]:
-    """Unpack the file system behind the program of an AppImage. Untested: needs a tool that not every machine has."""
-    tool = shutil.which("unsquashfs")
-    if tool is None:
-        raise UnreadableBundle(path, "looking into an AppImage needs unsquashfs on PATH: install squashfs-tools")
-    with open(path, "rb") as file:
-        header = file.read(64)
-    (sections,) = struct.unpack_from("<Q", header, 0x28)
-    size, count = struct.unpack_from("<HH", header, 0x3A)
-    where = ["-offset", str(sections + size * count), "-dest", os.path.join(folder, "image")]
-    command = [tool, "-quiet", "-no-progress", *where, path]
-    result = subprocess.run(command, capture_output=True, timeout=_UNSQUASHFS_SECONDS, check=False)
-    if result.returncode:
-        raise UnreadableBundle(path, f"unsquashfs failed: {result.stderr.decode(errors='replace').strip()}")
+    unpack_appimage(path, folder, partial(_limit, path))
     return {}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from debian import install
 from filelock import FileLock
 from sqlalchemy import URL, Connection, create_engine, inspect, make_url, text
 from sqlalchemy.pool import NullPool
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 START_SECONDS = 60
-INSTALL_SECONDS = 600
 _NUMBERS = itertools.count()
 
 
@@ -138,7 +138,7 @@ def start_postgresql(folder: Path) -> str:
 
 
 def start_pgbouncer(folder: Path, behind: URL) -> str:
-    _install("pgbouncer", "pgbouncer")
+    install("pgbouncer", "pgbouncer")
     place, config = folder / "bouncer", folder / "pgbouncer.ini"
     place.mkdir()
     place.chmod(0o777)
@@ -159,7 +159,7 @@ def start_pgbouncer(folder: Path, behind: URL) -> str:
 
 
 def start_mariadb(folder: Path) -> str:
-    _install("mariadb-server", "mariadbd")
+    install("mariadb-server", "mariadbd")
     data, socket = folder / "mariadb", folder / "my.sock"
     options = ["--no-defaults", "--user=root", f"--datadir={data}"]
     make = ["mariadb-install-db", *options, "--auth-root-authentication-method=normal", "--skip-test-db"]
@@ -173,17 +173,6 @@ def start_mariadb(folder: Path) -> str:
     url = URL.create("mysql+pymysql", "root", database="mysql", query={"unix_socket": str(socket)})
     _wait_for(socket)
     return url.render_as_string()
-
-
-def _install(package: str, program: str) -> None:
-    """Install a package of Debian, where that is possible."""
-    if shutil.which(program) is not None:
-        return
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise OSError(f"{program} is not installed, and only root on Debian can install {package}")
-    for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", *command], check=True, capture_output=True, timeout=INSTALL_SECONDS, env=environment)
 
 
 def _wait_for(socket: Path) -> None:
