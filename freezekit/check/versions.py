@@ -55,7 +55,7 @@ _FROZEN_IN_CX = {
     "zipimport",
 }
 # fmt: on
-_FROZEN_MARK = b"\0collections.abc\0"
+_FROZEN_MARK = b"__startup__"  # cx_Freeze's own; names of modules are in every interpreter
 _DOTTED = re.compile(rb"(?<=\0)[a-z_]\w*(?:\.\w+)+(?=\0)")
 _READ_AT_MOST = 64 * 1024 * 1024
 
