@@ -233,6 +233,18 @@ def test_every_check_is_explained() -> None:
         assert all(word in part for word in ("**Causes.**", "**What to do.**")), name
 
 
+@pytest.mark.skipif(not (Path(__file__).parent.parent / "README.md").exists(), reason="needs the source tree")
+def test_every_check_has_its_row_in_the_readme() -> None:
+    """Id and title, what it means, a common cause, what to do; levels are named where they are no errors."""
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n### Findings\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "| FK" in line]
+    assert [(row[0], row[1].partition(": ")[0]) for row in rows] == [(one.name, one.title) for one in Check]
+    assert all(len(row) == 4 and all(row) for row in rows)
+    levels = [("warning" if "(warning)" in row[1] else "note" if "(note)" in row[1] else "error") for row in rows]
+    assert levels == [one.level.value for one in Check]
+
+
 def test_the_manifest_of_the_inputs_is_what_a_build_writes(bundle: Path) -> None:
     assert json.loads((bundle / MANIFEST).read_bytes())["files"].keys() >= {"env.py", "starter.json"}
     assert (bundle / TREE).is_dir()
