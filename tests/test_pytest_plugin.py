@@ -166,6 +166,35 @@ def test_smoke_raises_what_fails(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=1)
 
 
+def test_the_configured_history_is_proved_in_one_line(pytester: pytest.Pytester) -> None:
+    """Of the project that pytest runs in, whose packages need not be installed; a broken one fails that test."""
+    project = Project(pytester.path / "src" / "app")
+    project.revision("0001", None, "from app.words import TABLE; op.execute(f'CREATE TABLE {TABLE} (title TEXT)')")
+    (pytester.path / "src" / "app" / "__init__.py").touch()
+    (pytester.path / "src" / "app" / "words.py").write_text("TABLE = 'note'\n")
+    location = f"app:{project.migrations.relative_to(pytester.path / 'src' / 'app').as_posix()}"
+    pytester.makepyprojecttoml(f"[tool.freezekit]\nscript_location = '{location}'\n[tool.pytest.ini_options]\n")
+    pytester.makepyfile(
+        """
+        def test_migrations(migrations):
+            (manifest,) = migrations.validate()
+            assert manifest.heads == ("0001",)
+        """
+    )
+    pytester.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=1)
+    project.revision("0002", "0001", "op.execute('no SQL at all')")
+    result = pytester.runpytest_subprocess(*PLUGIN)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*InvalidMigrations*", "*in revision 0002*"])
+
+
+def test_a_project_that_configures_no_history_is_told_how(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_migrations(migrations): migrations.validate()")
+    result = pytester.runpytest_subprocess(*PLUGIN)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*UsageError*script_location*"])
+
+
 def test_each_upgrade_of_a_test_has_a_file_of_its_own(pytester: pytest.Pytester, project: Project) -> None:
     pytester.makepyfile(
         f"""
@@ -196,5 +225,5 @@ def test_a_suite_that_does_not_use_it_imports_nothing_heavy(pytester: pytest.Pyt
     reason="installed before there was a plugin",
 )
 def test_pytest_finds_the_plugin_by_itself(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(frozen_bundle, upgrade_from): pass")
+    pytester.makepyfile("def test_it(frozen_bundle, migrations, upgrade_from): pass")
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -7,19 +7,22 @@ import os
 import sqlite3
 import sys
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from freezekit.errors import InvalidMigrations
+from freezekit.config import chain_of, project_chains
+from freezekit.errors import InvalidMigrations, UsageError
 from freezekit.manifest import DEFAULT_SECTION
 from freezekit.runtime.locate import locate
 from freezekit.runtime.sqlite_file import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from freezekit.config import Chain
     from freezekit.manifest import Manifest
+    from freezekit.runtime.migrations import Migrations
     from freezekit.runtime.reports import Report
 
     Rows = Mapping[str, tuple[Mapping[str, Any], ...]]
@@ -49,23 +52,67 @@ def validate(
         >>> def test_migrations():
         ...     freezekit.check.validate("myapp:migrations")
     """
-    from dataclasses import replace
-
-    from freezekit.build.snapshot import make_snapshot
-    from freezekit.config import chain_of
-
     migrations = locate(script_location, section=section)
+    chain = chain_of(migrations.scripts.tree.root, section, script_location)
+    return _validate(migrations, chain, sys.path, heads=heads, repeatable=repeatable)
+
+
+def _validate(
+    migrations: Migrations, chain: Chain, roots: Iterable[str], *, heads: int | None, repeatable: bool
+) -> Manifest:
+    from freezekit.build.snapshot import make_snapshot
+
     migrations.verify()
-    scripts, manifest = migrations.scripts, migrations.manifest
+    manifest = migrations.manifest
     if heads is not None and len(manifest.heads) != heads:
         found = ", ".join(manifest.heads)
-        raise InvalidMigrations(script_location, [f"there are {len(manifest.heads)} heads, not {heads}: {found}"])
-    chain = chain_of(scripts.tree.root, section, script_location)
+        raise InvalidMigrations(chain.script_location, [f"there are {len(manifest.heads)} heads, not {heads}: {found}"])
     with _warnings() as said:
-        snapshot = make_snapshot(chain, [os.path.abspath(entry) for entry in sys.path])
+        snapshot = make_snapshot(chain, [os.path.abspath(entry) for entry in roots])
     if snapshot is None or (repeatable and snapshot.content is None):
-        raise InvalidMigrations(script_location, said or ["the revisions cannot be run on SQLite"])
+        raise InvalidMigrations(chain.script_location, said or ["the revisions cannot be run on SQLite"])
     return replace(manifest, fingerprints=snapshot.fingerprints)
+
+
+@dataclass(frozen=True)
+class ProjectMigrations:
+    """All migrations that a project configures: what the fixture ``migrations`` is.
+
+    Attributes:
+        project: Folder of pyproject.toml or alembic.ini.
+    """
+
+    project: str
+
+    def validate(self, *, heads: int | None = 1, repeatable: bool = True) -> tuple[Manifest, ...]:
+        """Prove the history of each configured chain sound, as :func:`validate` does; changes nothing.
+
+        Args:
+            heads: How many heads each must have; None for any number.
+            repeatable: Whether two runs of each must give the same schema and rows.
+
+        Returns:
+            The manifests, in the order of the configuration.
+
+        Raises:
+            InvalidMigrations: Something of that is not so; ``issues`` says what.
+            UsageError: The project configures no migrations, or its configuration is wrong.
+
+        Example:
+            >>> def test_migrations(migrations):
+            ...     migrations.validate()
+        """
+        chains = project_chains(self.project)
+        if not chains:
+            raise UsageError(
+                f"Nothing in {self.project} configures migrations: set script_location in [tool.freezekit] or "
+                "[tool.alembic] of pyproject.toml, or in alembic.ini."
+            )
+        roots = [self.project, os.path.join(self.project, "src"), *sys.path]
+        return tuple(
+            _validate(locate(one.folder, section=one.section), one, roots, heads=heads, repeatable=repeatable)
+            for one in chains
+        )
 
 
 class _Collector(logging.Handler):

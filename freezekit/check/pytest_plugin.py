@@ -1,6 +1,6 @@
 """Fixtures for the test suites of applications; pytest finds them by entry point, and they do nothing until used.
 
-Beside them, :func:`freezekit.check.validate` is the one-line unit test of a history.
+``migrations.validate()`` is the one-line unit test of a history, and :func:`freezekit.check.validate` what it does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from freezekit.check.frozen import FrozenBundle
-    from freezekit.check.histories import Upgraded
+    from freezekit.check.histories import ProjectMigrations, Upgraded
 
 
 class Freeze(Protocol):
@@ -53,6 +53,19 @@ def frozen_bundle(tmp_path_factory: pytest.TempPathFactory) -> Freeze:
             return _remembered(folder, lambda: freeze(what, executable, dist=folder / "dist", **options))
 
     return bundle_of
+
+
+@pytest.fixture
+def migrations(pytestconfig: pytest.Config) -> ProjectMigrations:
+    """The migrations that the project of the tests configures, in pyproject.toml or alembic.ini of pytest's rootdir.
+
+    Example:
+        >>> def test_migrations(migrations):
+        ...     migrations.validate()
+    """
+    from freezekit.check.histories import ProjectMigrations
+
+    return ProjectMigrations(str(pytestconfig.rootpath))
 
 
 @pytest.fixture
