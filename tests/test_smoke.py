@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sample_data import RELEASES, plain_upgrade
 
-from freezekit.check.content import broken_rules, difference, statements
+from freezekit.check.content import broken_rules, copy_database, difference, statements
 from freezekit.check.formats import TEXTS
 from freezekit.check.room import Room, bundle_of, clean_room
 from freezekit.check.smoke import PHASES, Phase, SmokeReport, smoke
@@ -134,7 +134,10 @@ def test_fewer_rows_are_a_loss_unless_the_table_may_shrink(tmp_path: Path) -> No
 def test_a_rule_is_a_select_that_finds_nothing(tmp_path: Path) -> None:
     before = database(tmp_path / "a", "CREATE TABLE one (x); INSERT INTO one VALUES (1)")
     after = database(tmp_path / "b", "CREATE TABLE one (x); INSERT INTO one VALUES (2)")
-    kept = statements("-- all stay\nSELECT x FROM old.one\nEXCEPT SELECT x FROM main.one;\nSELECT 1 WHERE 0")
+    kept = statements(
+        "-- all; stay\nSELECT x FROM old.one\nEXCEPT SELECT x FROM main.one; SELECT ';' WHERE 0;\nSELECT 1 WHERE 0"
+    )
+    assert len(kept) == 3
     (broken,) = broken_rules(before, after, rules=kept)
     assert broken.endswith("found (1,)")
     (unknown,) = broken_rules(before, after, rules=["SELECT * FROM nothing;"])
@@ -253,6 +256,95 @@ def test_a_fake_program_fails_the_phase_of_the_application(tmp_path: Path, text:
     assert report.failure is not None
     assert report.failure.phase == "application"
     assert said in report.failure.output
+
+
+def said(phase: str, data: object = None, **more: object) -> str:
+    return json.dumps({"phase": phase, "outcome": "passed", "seconds": 0.1, "detail": "", "data": data, **more})
+
+
+START = {"versions": {"Python": 3}, "chains": [{}]}
+LIES = {
+    "no JSON": "rubbish",
+    "no objects": "[1]",
+    "half a line": '{"phase"',
+    "nested without end": "[" * 100_000,
+    "a phase and nothing else": '{"phase": "start"}',
+    "an outcome of another type": said("start", START, outcome=[]),
+    "an outcome that is none": said("start", START, outcome="fine"),
+    "no versions": said("start", {"versions": 1, "chains": 1}),
+    "a chain that is none": "\n".join([said("start", {**START, "chains": [1]}), said("files", [1]), said("empty")]),
+    "another number of chains": "\n".join([said("start", START), said("files", [{}, {}])]),
+    "a database of a chain that is not there": "\n".join(
+        [said("start", START), said("files", [{}]), said("empty"), said("releases", {"release-0.db": 7})]
+    ),
+    "all is well, and nothing is done": "\n".join(
+        [said("start", START), said("files", [{}]), *(said(name) for name in PHASES[2:-5] if name != "releases")]
+    ),
+}
+
+
+@on_posix
+@pytest.mark.parametrize("lines", LIES.values(), ids=list(LIES))
+def test_a_fake_program_that_answers_rubbish_fails(tmp_path: Path, lines: str) -> None:
+    """It says that it can test itself, and ends well; whatever it answers, there is a report, and no success."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "lines").write_text(f"{lines}\n")
+    read = 'while IFS= read -r line; do printf "%s\\n" "$line"; done'
+    where = (
+        "asked=${FREEZEKIT_SELFTEST#*:}; answer=${asked%/*}/answer-${asked##*request-}; answer=${answer%.json}.jsonl"
+    )
+    text = f': pyi_rth_freezekit\n{where}\n{read} < "${{0%/*}}/lib/lines" > "$answer"'
+    report = smoke(program(tmp_path, text), databases=RELEASES[:1], timeout=5)
+    assert report.failure is not None
+    assert [phase.name for phase in report.phases] == list(PHASES)
+    assert TEXTS["sarif"](report.to_report())
+
+
+@on_posix
+def test_a_program_that_leaves_a_child_ends_with_it(tmp_path: Path) -> None:
+    """Neither is the child waited for, nor does it outlive the test."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "freezekit.json").write_text(_manifest())
+    path = program(tmp_path, f'(echo started > "{tmp_path}/child"; while :; do :; done) &\nexit 3')
+    report = smoke(path, app_command="open {db}", databases=RELEASES[:1], timeout=30)
+    assert report.failure is not None
+    assert report.failure.output.endswith("the program ended with exit code 3")
+    assert report.seconds < 25
+    mark = f"{tmp_path}/child".encode()
+    assert not [one for one in Path("/proc").glob("[0-9]*") if mark in _command_line(one)]
+
+
+def _command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _with_journal(path: Path, mode: str) -> sqlite3.Connection:
+    """Write a database whose last change is not in it yet (WAL), or is to be rolled back, as a killed program would."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("CREATE TABLE note (body)")
+    connection.execute("INSERT INTO note VALUES ('kept')")
+    if mode == "delete":
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999) "
+            "INSERT INTO note SELECT hex(randomblob(500)) FROM n"
+        )
+    return connection
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_database_is_copied_with_the_journal_beside_it(tmp_path: Path, mode: str) -> None:
+    """Otherwise the last changes of a past release would be gone, or half of one would be there."""
+    with closing(_with_journal(tmp_path / "live.db", mode)):
+        copy = copy_database(tmp_path / "live.db", tmp_path / "copy.db")
+    assert len(list(tmp_path.glob("copy.db-*"))) == 1
+    with closing(sqlite3.connect(copy)) as found:
+        assert found.execute("SELECT body FROM note").fetchall() == [("kept",)]
 
 
 @on_posix

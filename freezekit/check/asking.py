@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MODULE = "freezekit/runtime/selftest."
 _HOOK = b"pyi_rth_freezekit"
 _POLL_SECONDS = 0.01
+_MOST_ANSWERED = 16 << 20
 
 
 def can_answer(room: Room) -> bool:
@@ -48,20 +49,22 @@ class Asked:
     def lines(self) -> list[Mapping[str, Any]]:
         """Return what it has said so far; a line that is not finished does not count."""
         try:
-            text = self.answer.read_bytes()
+            with self.answer.open("rb") as file:
+                text = file.read(_MOST_ANSWERED)
             found = [json.loads(line) for line in text.split(b"\n")[:-1]]
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return []
         return [line for line in found if isinstance(line, dict)]
 
     def phases(self) -> dict[str, Mapping[str, Any]]:
         """Return the phases that ended, by name."""
-        return {line["phase"]: line for line in self.lines() if "phase" in line}
+        return {line["phase"]: line for line in self.lines() if _is_phase(line)}
 
     def begun(self) -> str | None:
         """Return the phase that was begun and did not end, or None."""
         ended = self.phases()
-        return next((line["begins"] for line in self.lines() if "begins" in line and line["begins"] not in ended), None)
+        begun = (str(line["begins"]) for line in self.lines() if "begins" in line)
+        return next((name for name in begun if name not in ended), None)
 
     def wait_until(self, key: str, timeout: float) -> bool:
         """Wait for a line with a key; False if the program ended, or the time did."""
@@ -78,6 +81,14 @@ class Asked:
     def wait(self, timeout: float) -> Ended:
         """Wait for its end, or stop it at the time limit."""
         return self.running.wait(timeout)
+
+
+def _is_phase(line: Mapping[str, Any]) -> bool:
+    """Return whether a line tells of a phase; what is no program of ours may say anything."""
+    if not all(isinstance(line.get(name), str) for name in ("phase", "outcome", "detail")):
+        return False
+    is_known = line["outcome"] in {"passed", "failed", "skipped"} and "data" in line
+    return is_known and isinstance(line.get("seconds"), (int, float))
 
 
 class Asker:

@@ -7,6 +7,9 @@ of which must find nothing; the database as it was before is attached as ``old``
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
+def copy_database(source: Path, target: Path) -> Path:
+    """Copy a database with the journal beside it, which may hold its last changes, or what is to be rolled back."""
+    for suffix in ("", "-wal", "-journal"):
+        if not suffix or os.path.exists(f"{source}{suffix}"):
+            shutil.copyfile(f"{source}{suffix}", f"{target}{suffix}")
+    return target
+
+
 def statements(text: str) -> tuple[str, ...]:
     """Return the statements of a file of SQL.
 
@@ -27,7 +38,7 @@ def statements(text: str) -> tuple[str, ...]:
         UsageError: The last one is not complete, or one is no SELECT.
     """
     found, current = [], ""
-    for piece in text.splitlines(keepends=True):
+    for piece in re.split("(?<=;)", text):
         current += piece
         if sqlite3.complete_statement(current):
             found.append(current.strip())

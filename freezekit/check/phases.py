@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sqlite3
+import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freezekit.check.asking import Asker, can_answer
-from freezekit.check.content import broken_rules, difference, versions
+from freezekit.check.content import broken_rules, copy_database, difference, versions
 from freezekit.check.release import read_manifests
 from freezekit.errors import UnreadableBundle
 from freezekit.manifest import DEFAULT_VERSION_TABLE
@@ -151,12 +152,17 @@ class SmokeTest:
                 )
             else:
                 self.phases.append(Phase(name, "skipped", detail=_not_tried(failed)))
-        self._take_over(said, copies)
+        try:
+            self._take_over(said, copies)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            self.old = []
+            wrong = replace(self.phases[0], outcome="failed", detail="what the bundle answered cannot be understood")
+            self.phases[0] = replace(wrong, returncode=ended.returncode, output=ended.output)
 
     def _take_over(self, said: Mapping[str, Mapping[str, Any]], copies: Sequence[Path]) -> None:
         """Remember what the bundle told of itself, and which old databases it upgraded."""
         data = {name: line["data"] for name, line in said.items() if line["data"] is not None}
-        self.versions = data.get("start", {}).get("versions", {})
+        self.versions = {str(name): str(version) for name, version in data.get("start", {}).get("versions", {}).items()}
         facts = data.get("files") or [{}] * len(data.get("start", {}).get("chains", ()))
         self.chains = [
             {**one, **more} for one, more in zip(data.get("start", {}).get("chains", ()), facts, strict=True)
@@ -166,6 +172,8 @@ class SmokeTest:
         belongs = data.get("releases", {})
         pairs = zip(self.rules.databases, copies, strict=True)
         self.old = [_Old(path, copy, belongs[copy.name]) for path, copy in pairs if copy.name in belongs]
+        if not {old.chain for old in self.old} <= set(range(len(self.chains))):
+            raise ValueError(belongs)
         made = {number: self.room.scratch / f"{number}-old.db" for number in data.get("old", ())}
         for number in (one for one in range(len(self.chains)) if one not in {old.chain for old in self.old}):
             upgraded = self.room.scratch / f"{number}-{'old-upgraded' if number in made else 'empty'}.db"
@@ -180,7 +188,7 @@ class SmokeTest:
     def _compare_content(self, pairs: Iterable[tuple[Path, Path]]) -> None:
         rules = self.rules
         broken = {
-            before.name: broken_rules(before, after, may_shrink=rules.may_shrink, rules=rules.content)
+            before.name: broken_rules(self._recovered(before), after, may_shrink=rules.may_shrink, rules=rules.content)
             for before, after in pairs
         }
         if any(broken.values()):
@@ -251,7 +259,7 @@ class SmokeTest:
         for number, database in enumerate(databases):
             folder = self.room.scratch / f"application-{number}"
             folder.mkdir()
-            copy = Path(shutil.copyfile(database, folder / database.name))
+            copy = copy_database(database, folder / database.name)
             arguments = [one.replace(DATABASE, str(copy)) for one in shlex.split(self.rules.app_command)]
             ended = self.room.run(arguments, self.rules.timeout, writable=number == 0)
             if ended.returncode != 0:
@@ -295,7 +303,14 @@ class SmokeTest:
 
     def _scratch(self, source: Path | None, name: str) -> Path:
         path = self.room.scratch / f"{name}.db"
-        return path if source is None else Path(shutil.copyfile(source, path))
+        return path if source is None else copy_database(source, path)
+
+    def _recovered(self, database: Path) -> Path:
+        """Return a copy without a journal to roll back, which nobody who only reads could do."""
+        copy = copy_database(database, Path(tempfile.mkdtemp(dir=self.room.folder), database.name))
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        return copy
 
 
 def _stopped(ended: Ended) -> str:

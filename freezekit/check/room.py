@@ -86,7 +86,9 @@ class Running:
 
     def output(self) -> str:
         """Return the end of what it has printed so far."""
-        content = self.log.read_bytes()[-_MOST_OUTPUT:]
+        with self.log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST_OUTPUT))
+            content = file.read(_MOST_OUTPUT)
         return content.decode("utf-8", "replace").strip()
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import zipfile
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,6 @@ from freezekit.check.smoke import SmokeReport, smoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from bundles import Bundle, HiddenSource
 
@@ -66,6 +68,7 @@ def edit_manifest(bundle: Bundle, edit: Callable[[dict[str, dict[str, str]]], ob
     ("form", "skip"),
     [
         ("cx-folder", set()),
+        ("cx-zip", QUICK),
         ("cx-zip-scripts", QUICK),
         ("pyinstaller-onedir", QUICK),
         ("pyinstaller-onefile", {"twice", "application"}),
@@ -130,6 +133,26 @@ def test_content_that_breaks_a_rule_fails_that_phase(folder_bundle: Bundle) -> N
     rule = "SELECT count(*) FROM note HAVING count(*) = (SELECT count(*) FROM old.note);"
     said = only_failure(smoke(folder_bundle.executable, databases=RELEASES[:1], content=rule, skip=QUICK))
     assert said.startswith("content: 1.0.notes: SELECT")
+
+
+def test_a_database_in_write_ahead_mode_is_given_whole_and_left_alone(folder_bundle: Bundle, tmp_path: Path) -> None:
+    """Its last change is only in the journal, which belongs to it; nothing of both is changed."""
+    release = Path(shutil.copy(RELEASES[0], tmp_path / "live.notes"))
+    given = tmp_path / "given"
+    given.mkdir()
+    with closing(sqlite3.connect(release, isolation_level=None)) as live:
+        live.execute("PRAGMA journal_mode = wal")
+        live.execute("UPDATE note SET title = 'only in the journal' WHERE id = (SELECT min(id) FROM note)")
+        for path in (release, release.with_name("live.notes-wal")):
+            shutil.copy(path, given)
+    before = {path.name: path.read_bytes() for path in given.iterdir()}
+    assert b"only in the journal" not in before["live.notes"]
+    rule = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {}note WHERE title = 'only in the journal');"
+    content = rule.format("main.") + rule.format("old.")
+    report = smoke(folder_bundle.executable, databases=[given / "live.notes"], content=content, app_command=OPEN)
+    assert report.failure is None
+    assert outcomes(report, "skipped") == []
+    assert {path.name: path.read_bytes() for path in given.iterdir()} == before
 
 
 def tiny(name: str, files: Mapping[str, str], main: str = "") -> Project:
@@ -203,9 +226,6 @@ def _without(bundle: Bundle, name: str) -> None:
 
 
 def _at_first_revision(bundle: Bundle) -> Path:
-    import sqlite3
-    from contextlib import closing
-
     path = bundle.home / f"old {os.getpid()}.db"
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection:
