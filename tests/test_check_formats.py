@@ -116,6 +116,8 @@ def test_junit_has_a_case_for_each_check(broken: Path, capsys: pytest.CaptureFix
         str(len(RULES)),
         "2",
     )
+    # The schema of the xUnit plugin of Jenkins allows no others.
+    assert set(suites.attrib) <= {"name", "time", "tests", "failures", "errors"}
     failed = [str(case.get("name")).partition(" ")[0] for case in suite if case.find("failure") is not None]
     assert failed == ["FK102", "FK114"]
     assert [str(case.get("name"))[:5] for case in suite if case.find("system-out") is not None] == ["FK112"]

@@ -52,8 +52,8 @@ def junit(report: Report) -> str:
     for one in report.findings:
         by_id.setdefault(one.id, []).append(one)
     failed = sum(any(one.level is Level.ERROR for one in found) for found in by_id.values())
-    counts = {"tests": str(len(by_id)), "failures": str(failed), "errors": "0", "skipped": "0"}
-    suite = ET.Element("testsuite", {"name": f"freezekit {report.command}", **counts})
+    counts = {"tests": str(len(by_id)), "failures": str(failed), "errors": "0"}
+    suite = ET.Element("testsuite", {"name": f"freezekit {report.command}", **counts, "skipped": "0"})
     titles = {rule.id: f"{rule.id} {rule.title}" for rule in report.rules}
     for identifier, found in by_id.items():
         names = {"classname": f"freezekit.{report.command}", "name": titles.get(identifier, identifier), "time": "0"}
