@@ -266,6 +266,45 @@ def test_a_tar_that_leads_out_of_its_folder_is_refused(kind: bytes, name: str, l
     assert not list(tmp_path.parent.rglob("outside.txt"))
 
 
+def linked_zip(path: Path, files: Files, links: Mapping[str, str]) -> Path:
+    """Write a zip archive with links in it, as `zip -y` and macOS do."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, target in links.items():
+            member = zipfile.ZipInfo(name)
+            member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(member, target)
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no links of this kind")
+def test_a_zip_with_links_is_read_as_its_folder_would_be(files: Files, tmp_path: Path) -> None:
+    """The modules of a macOS application are links to each other; that they are open to all means nothing."""
+    scripts = {name.removeprefix("lib/"): content for name, content in files.items() if name.startswith(TREE)}
+    contents_of = "Notes.app/Contents"
+    laid_out = {f"{contents_of}/Resources/{name}": content for name, content in scripts.items()}
+    laid_out |= {f"{contents_of}/MacOS/app": files["app"], f"{contents_of}/Frameworks/base_library.zip": library()}
+    laid_out[f"{contents_of}/Frameworks/lib-dynload/_sqlite3.cpython-311-darwin.so"] = b""
+    links = {"Frameworks/app": "../Resources/app", "Resources/base_library.zip": "../Frameworks/base_library.zip"}
+    shown = {f"{contents_of}/{name}": target for name, target in links.items()}
+    report = check(linked_zip(tmp_path / "Notes.zip", laid_out, shown))
+    assert (report.facts["bundle"], report.findings) == ("macOS application", ())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no links of this kind")
+@pytest.mark.parametrize("target", ["/etc", "../../../../../../etc", "lib/../../.."])
+def test_a_link_in_a_zip_that_leads_out_is_left_out(target: str, files: Files, tmp_path: Path) -> None:
+    """Also where a member lies below it: that becomes a folder of its own."""
+    packed = linked_zip(
+        tmp_path / "app.zip", {**files, "way/passwd.pem": b"-----BEGIN PRIVATE KEY-----"}, {"way": target}
+    )
+    (finding,) = check(packed).findings
+    assert (finding.id, finding.file) == ("FK142", "way/passwd.pem")
+    only = linked_zip(tmp_path / "only.zip", files, {"way": target, "lib/app/key.pem": f"{target}/passwd"})
+    assert check(only).findings == ()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has neither links nor pipes of this kind")
 def test_links_that_lead_out_and_pipes_are_not_read(files: Files, tmp_path: Path) -> None:
     """A pipe would be waited for for ever; a link could be to anything of the person who checks."""

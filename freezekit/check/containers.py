@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 UNPACKED_LIMIT = 4 * 1024**3
 """Most bytes that are unpacked."""
+_LONGEST_LINK = 4096
 _AR_MAGIC, _AR_HEADER = b"!<arch>\n", struct.Struct("16s12s6s6s8s10s2s")
 _APPIMAGE_MAGIC = (b"AI\x01", b"AI\x02")
 _DAMAGE = (
@@ -82,17 +83,34 @@ def unpacked(path: str, kind: str) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def _unpack_zip(path: str, folder: str) -> dict[str, int]:
-    modes = {}
+    modes, links = {}, {}
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         _limit(path, len(members), sum(member.file_size for member in members))
         for member in members:
             refuse_escape(member.filename, path)
-            bits = stat.S_IMODE(member.external_attr >> 16)
-            if bits and not member.is_dir():
-                modes[member.filename] = bits
+            mode = member.external_attr >> 16
+            if stat.S_ISLNK(mode) and member.file_size <= _LONGEST_LINK:
+                links[member.filename] = os.fsdecode(archive.read(member))
+                continue
+            if stat.S_IMODE(mode) and not member.is_dir():
+                modes[member.filename] = stat.S_IMODE(mode)
             archive.extract(member, folder)
+    # Last, so that nothing is unpacked through them.
+    for name, target in links.items():
+        _link(folder, name, target)
     return modes
+
+
+def _link(folder: str, name: str, target: str) -> None:
+    """Make a link as one of the archive, unless it leads out of the folder or this system cannot."""
+    place = os.path.join(folder, *name.split("/"))
+    root = os.path.realpath(folder)
+    meant = os.path.realpath(os.path.join(os.path.dirname(place), target))
+    if not os.path.isabs(target) and (meant + os.sep).startswith(root + os.sep):
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.symlink(target, place)
 
 
 def _limit(path: str, count: int, size: int) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bundles import FORMS
-from edits import MANIFEST, MIGRATIONS, edit_archive, edit_zip
+from edits import MANIFEST, MIGRATIONS, copied, edit_archive, edit_zip
 
+from freezekit.check import contents, pyinstaller
 from freezekit.check.run import check
 from freezekit.errors import UnreadableBundle
 
@@ -145,3 +146,15 @@ def test_a_damaged_program_is_never_a_traceback(build_bundle: Callable[[str], Bu
         path.write_bytes(damaged)
         with contextlib.suppress(UnreadableBundle):
             check(path)
+
+
+def test_a_module_that_unpacks_to_too_much_is_refused(
+    build_bundle: Callable[[str], Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a program of PyInstaller, one of those whose version is read."""
+    copy = copied(build_bundle("pyinstaller-onedir"), tmp_path / "broken", tmp_path)
+    copy.edit_modules(more={"alembic": f"TEXT = {'x' * 31_000_000!r}"})
+    monkeypatch.setattr(pyinstaller, "READ_LIMIT", 30_000_000)
+    monkeypatch.setattr(contents, "READ_LIMIT", 30_000_000)
+    with pytest.raises(UnreadableBundle, match=r"alembic.*longer than"):
+        check(copy.folder)
