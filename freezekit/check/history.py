@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _LEGACY_NAME = re.compile(r"([a-f0-9]+)\.py$")
+_DEEPEST = 250
 _PARENTS = ("down_revision", "depends_on", "branch_labels")
 
 
@@ -82,11 +83,20 @@ def parse(name: str, content: bytes) -> ast.Module | Problem:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(content, name)
+            module = ast.parse(content, name)
     except SyntaxError as error:
         return Problem(name, error.lineno, f"has a syntax error: {error.msg}")
     except (ValueError, RecursionError, MemoryError) as error:
         return Problem(name, None, f"cannot be read: {error}")
+    return Problem(name, None, "cannot be read: it is nested too deeply") if _is_too_deep(module) else module
+
+
+def _is_too_deep(module: ast.Module) -> bool:
+    """Return whether what walks the tree, one call or two for each level, would run out of calls."""
+    level: list[ast.AST] = [module]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return bool(level)
 
 
 def _read(name: str, content: bytes, known: Mapping[tuple[str, str], Revision]) -> Revision | Problem:
