@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,6 @@ from freezekit.errors import UnreadableBundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 Files = dict[str, bytes]
 MODES = {"app": 0o755}
@@ -178,12 +178,31 @@ def test_a_macos_application_is_read(at: str, files: Files, tmp_path: Path) -> N
         assert len(report.graphs) == 1
 
 
-def test_a_nuitka_folder_is_known_for_what_it_cannot_tell(files: Files, tmp_path: Path) -> None:
-    """Its modules are compiled into the program, so no import is said to be missing."""
+@pytest.fixture
+def nuitka_folder(tmp_path: Path, files: Files) -> Path:
+    """A folder laid out as the list says that Nuitka 4.3.3 left on Linux; compiling it takes half an hour.
+
+    Its files are empty but for the mark in the program, and the scripts are those of the other tests.
+    """
+    lines = (Path(__file__).parent / "nuitka_folder.txt").read_text(encoding="utf-8").splitlines()
+    listed = {name: int(mode, 8) for mode, _, name in (line.split(" ", 2) for line in lines)}
+    empty = {name: b"" for name in listed if not name.startswith("shop/")}
     scripts = {name.removeprefix("lib/"): content for name, content in files.items() if name.startswith(TREE)}
-    report = check(write(tmp_path, {"app.bin": b"\x7fELF", "libpython3.11.so.1.0": b"", **scripts}))
+    program = b"\x7fELF" + bytes(1 << 20) + b"\0nuitka_module_loader\0"
+    return write(tmp_path / "app.dist", {**empty, "app.bin": program, **scripts}, listed)
+
+
+@pytest.mark.parametrize("given", ["", "app.bin"])
+def test_a_nuitka_folder_is_known_for_what_it_cannot_tell(given: str, nuitka_folder: Path) -> None:
+    """Its modules are compiled into the program, so no import is said to be missing."""
+    report = check(nuitka_folder / given)
     assert (report.facts["bundle"], report.facts["modules"]) == ("Nuitka folder", "unknown")
     assert report.findings == ()
+
+
+def test_scripts_that_nuitka_ships_without_a_manifest_are_a_finding(nuitka_folder: Path) -> None:
+    (nuitka_folder / "app/migrations/freezekit.json").unlink()
+    assert [one.id for one in check(nuitka_folder).findings] == ["FK106"]
 
 
 def test_two_bundles_in_one_place_are_named(files: Files, tmp_path: Path) -> None:

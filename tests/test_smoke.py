@@ -168,6 +168,15 @@ def test_a_program_with_a_folder_of_modules_beside_it_is_a_bundle(tmp_path: Path
     assert bundle_of(program(tmp_path, "")) == tmp_path
 
 
+def test_a_program_of_nuitka_with_extensions_beside_it_is_a_bundle(tmp_path: Path) -> None:
+    """One that was compiled only to be faster has its project beside it."""
+    path = program(tmp_path, ": nuitka_module_loader")
+    assert bundle_of(path) == path
+    (tmp_path / "_ctypes.so").touch()
+    assert bundle_of(path) == tmp_path
+    assert bundle_of(program(tmp_path, "")) == path
+
+
 def test_a_program_alone_is_a_bundle_of_one_file(tmp_path: Path) -> None:
     path = program(tmp_path, "")
     assert bundle_of(path) == path
@@ -345,6 +354,16 @@ def test_a_database_is_copied_with_the_journal_beside_it(tmp_path: Path, mode: s
     assert len(list(tmp_path.glob("copy.db-*"))) == 1
     with closing(sqlite3.connect(copy)) as found:
         assert found.execute("SELECT body FROM note").fetchall() == [("kept",)]
+
+
+@on_posix
+def test_a_manifest_is_found_wherever_the_freezer_keeps_files(tmp_path: Path) -> None:
+    """So that what an application left behind at the start counts, also where the bundle cannot test itself."""
+    (tmp_path / "_internal" / "app").mkdir(parents=True)
+    (tmp_path / "_internal" / "app" / "freezekit.json").write_text(_manifest())
+    report = smoke(program(tmp_path, ""), app_command="open {db}", databases=RELEASES[:1])
+    assert report.failure is not None
+    assert (report.failure.phase, "it is at" in report.failure.output) == ("application", True)
 
 
 @on_posix

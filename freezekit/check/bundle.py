@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from freezekit.check.containers import kind_of, unpacked
 from freezekit.check.contents import folder_items, is_package_file, module_name, zip_items
 from freezekit.check.layout import Layout, find_layout
+from freezekit.check.nuitka import is_nuitka_program
 from freezekit.check.pyinstaller import Program, is_program, read_program
 from freezekit.check.trees import find_trees
 from freezekit.check.versions import builtin_modules, package_version, python_version
@@ -136,7 +137,8 @@ def _is_zipapp(path: str) -> bool:
 
 def _is_beside_modules(path: str) -> bool:
     folder = os.path.dirname(os.path.abspath(path))
-    return any(os.path.exists(os.path.join(folder, "lib", name)) for name in ("library.zip", "library.dat"))
+    libraries = any(os.path.exists(os.path.join(folder, "lib", name)) for name in ("library.zip", "library.dat"))
+    return libraries or is_nuitka_program(path)
 
 
 def _read_program_alone(path: str) -> Bundle:

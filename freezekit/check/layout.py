@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from freezekit.check.nuitka import is_nuitka_program
 from freezekit.check.pyinstaller import is_program
 from freezekit.errors import UnreadableBundle
 
@@ -53,7 +54,7 @@ def find_layout(items: Sequence[Item], folder: str, shown: str) -> Layout:
     """
     found = [*_with_libraries(items, folder)]
     if not found:
-        found = [*_in_one_file(items, folder), *_zipapps(items)] or [*_nuitka(items)]
+        found = [*_in_one_file(items, folder), *_zipapps(items)] or [*_nuitka(items, folder)]
     if len(found) > 1:
         places = ", ".join(sorted({(one.roots or one.programs)[0].rstrip("/") or "." for one in found}))
         raise UnreadableBundle(shown, f"it holds several bundles ({places}): name one of them")
@@ -115,9 +116,12 @@ def _zipapps(items: Iterable[Item]) -> Iterator[Layout]:
             yield Layout("folder with __main__.py", "zipapp", ("",))
 
 
-def _nuitka(items: Iterable[Item]) -> Iterator[Layout]:
-    """Find a folder of Nuitka, which has the interpreter but no library of modules. Untested."""
+def _nuitka(items: Iterable[Item], folder: str) -> Iterator[Layout]:
+    """Find the folders of programs that Nuitka compiled; extension modules and data lie beside them."""
+    known = set()
     for one in items:
-        if re.match(r"(libpython3[.\d]*\.so|python3\d+\.dll$)", one.name):
-            yield Layout("Nuitka folder", "Nuitka", (one.path[: -len(one.name)],))
-            return
+        parent = one.path[: -len(one.name)]
+        path = os.path.join(folder, *one.path.split("/"))
+        if parent not in known and _may_be_program(one) and is_nuitka_program(path):
+            known.add(parent)
+            yield Layout("Nuitka folder", "Nuitka", (parent,))

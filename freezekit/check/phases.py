@@ -6,7 +6,7 @@ import shlex
 import sqlite3
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from freezekit.check.asking import Asked
     from freezekit.check.room import Ended, Room
+    from freezekit.manifest import Manifest
 
 PHASES = ("start", *SELF_PHASES, "content", "twice", "killed", "application", "bundle")
 """Names of all phases, in order."""
@@ -280,11 +281,7 @@ class SmokeTest:
 
     def _heads(self) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
         """Yield version tables with what they may hold at head."""
-        try:
-            place = self.room.bundle
-            manifests = read_manifests(str(place if place.joinpath("lib").exists() else self.room.executable))
-        except UnreadableBundle:
-            manifests = {}
+        manifests = self._manifests()
         tables: dict[str, list[tuple[str, ...]]] = {}
         for number, chain in enumerate(self.chains):
             empty = self.room.scratch / f"{number}-empty.db"
@@ -294,6 +291,13 @@ class SmokeTest:
         for one in manifests.values() if not tables else ():
             tables.setdefault(one.version_table or DEFAULT_VERSION_TABLE, []).append(tuple(sorted(one.heads)))
         yield from tables.items()
+
+    def _manifests(self) -> Mapping[tuple[str, str], Manifest]:
+        """Return the manifests that lie in the bundle, or in the program that is all of it."""
+        for place in (self.room.bundle, self.room.executable):
+            with suppress(UnreadableBundle):
+                return read_manifests(place)
+        return {}
 
     def _bundle(self, before: Mapping[str, object]) -> None:
         """Compare the bundle with what it was before it ran, twice of these times writable."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from freezekit.check.nuitka import is_nuitka_program
 from freezekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -235,7 +236,12 @@ def bundle_of(program: Path) -> Path:
         if parent.suffix == ".app":
             return parent
     folder = program.parent
-    return folder if any((folder / name).exists() for name in _BESIDE) else program
+    has_modules = any((folder / name).exists() for name in _BESIDE)
+    return folder if has_modules or (_has_extensions(folder) and is_nuitka_program(str(program))) else program
+
+
+def _has_extensions(folder: Path) -> bool:
+    return any(path.suffix in {".so", ".pyd"} for path in folder.iterdir())
 
 
 def _hidden(program: Path, place: Path, more: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
