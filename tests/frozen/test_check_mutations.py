@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bundles import Bundle
 
-ROUNDS = 45
+ROUNDS = 40
 """Changes of each form."""
 LIBRARIES = {"library.zip", "base_library.zip"}
 KEPT = ("base_library.zip", MIGRATIONS)
@@ -114,7 +114,7 @@ def mutation(number: int, names: list[str], chance: random.Random) -> tuple[str,
 def test_any_one_script_that_is_removed_altered_or_added_is_found(
     form: str, build_bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
-    """225 random changes, 45 of each form, and none is missed; before and after them nothing is found."""
+    """200 random changes, 40 of each form, and none is missed; before and after them nothing is found."""
     chance = random.Random(form)
     scripts = Scripts(build_bundle(form), tmp_path / "broken")
     healthy: dict[str, bytes] = {}
