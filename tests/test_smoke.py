@@ -11,11 +11,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import jsonschema
 import pytest
 from sample_data import RELEASES, plain_upgrade
 
 from freezekit.check.content import broken_rules, copy_database, difference, statements
-from freezekit.check.formats import TEXTS
+from freezekit.check.formats import SMOKE_SCHEMA, TEXTS, schema
 from freezekit.check.room import Room, bundle_of, clean_room
 from freezekit.check.smoke import PHASES, Phase, SmokeReport, smoke
 from freezekit.cli import main
@@ -414,6 +415,11 @@ def test_the_document_has_the_data_of_the_failure(tmp_path: Path, capsys: pytest
     path = program(tmp_path, "")
     assert main(["smoke", str(path), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
+    validator = jsonschema.Draft202012Validator(schema(SMOKE_SCHEMA))
+    validator.check_schema(schema(SMOKE_SCHEMA))
+    validator.validate(document)
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**document, "more": 1})
     assert (document["version"], document["command"]) == (1, "smoke")
     assert document["failure"]["type"] == "SmokeTestFailed"
     assert (document["failure"]["phase"], document["failure"]["returncode"]) == ("start", None)

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 SCHEMA = "report.schema.json"
 """Name of the JSON schema of what :func:`document` returns, beside this module."""
+SMOKE_SCHEMA = "smoke.schema.json"
+"""Name of that of a smoke test's document."""
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITHUB = {Level.ERROR: "error", Level.WARNING: "warning", Level.NOTE: "notice"}
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of a report."""
-    text = resources.files("freezekit.check").joinpath(SCHEMA).read_text(encoding="utf-8")
+def schema(name: str = SCHEMA) -> dict[str, Any]:
+    """Return the JSON schema of a report, or that of a smoke test's."""
+    text = resources.files("freezekit.check").joinpath(name).read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 

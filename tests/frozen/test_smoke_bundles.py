@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
 from projects import CX_SCRIPT, Project, Workshop, history, program
 from sample_data import RELEASES
 
+from freezekit.check.formats import SMOKE_SCHEMA, schema
 from freezekit.check.smoke import SmokeReport, smoke
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ def test_a_good_bundle_passes_every_phase(build_bundle: Callable[[str], Bundle],
     assert report.failure is None
     assert set(outcomes(report, "skipped")) == skip
     assert {"Python", "SQLite", "Alembic", "SQLAlchemy"} <= set(report.versions)
+    document = json.loads(json.dumps({"version": 1, "command": "smoke", **report.to_document(), "failure": None}))
+    jsonschema.validate(document, schema(SMOKE_SCHEMA))
 
 
 def test_an_altered_revision_fails_the_phase_of_files(broken: Bundle) -> None:
