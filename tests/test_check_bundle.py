@@ -140,11 +140,14 @@ def zipapp(path: Path, files: Files) -> Path:
     return path
 
 
-def test_a_zipapp_uses_the_standard_library_of_the_machine(files: Files, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [b"", b"#!/usr/bin/env python3\n"], ids=["plain", "with an interpreter"])
+def test_a_zipapp_uses_the_standard_library_of_the_machine(start: bytes, files: Files, tmp_path: Path) -> None:
     """So an import of it is satisfied, and one of anything else is not."""
     scripts = {name: content for name, content in files.items() if name.startswith(TREE)}
     scripts[f"{TREE}/helper.py"] = b"import colorsys, xml.dom.minidom, inflection\n"
-    report = check(zipapp(tmp_path / "app.pyz", scripts), select=["FK101", "FK131"])
+    archive = zipapp(tmp_path / "app.pyz", scripts)
+    archive.write_bytes(start + archive.read_bytes())
+    report = check(archive, select=["FK101", "FK131"])
     assert report.facts["bundle"] == "zipapp"
     assert [one.message for one in report.findings] == ["helper.py imports inflection, which is not in the bundle"]
 
