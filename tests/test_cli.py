@@ -474,6 +474,7 @@ HELP = {
     "plan": "the revisions an upgrade would run",
     "sql": "the SQL an upgrade would run",
     "upgrade": "Upgrade a database, or create it",
+    "upgrade-many": "Upgrade many databases",
     "create": "Create a new SQLite file at head",
     "adopt": "Give a database without a version",
     "backups list": "List the backups of a database",

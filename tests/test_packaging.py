@@ -47,10 +47,10 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_the_wheel_holds_the_package_and_the_hooks_and_nothing_else(wheel_files: set[str]) -> None:
     package = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "freezekit").rglob("*.py")}
     hooks = {f"freezekit/_hooks/{path.relative_to(PROJECT / 'hooks').as_posix()}" for path in HOOKS}
-    assert wheel_files == package | hooks | {"freezekit/py.typed", *SCHEMAS}
+    assert wheel_files == package | hooks | {"freezekit/py.typed", "freezekit/fleets.pyi", *SCHEMAS}
 
 
-@pytest.mark.parametrize("name", ["freezekit/py.typed", *SCHEMAS, *FREEZER_HOOKS])
+@pytest.mark.parametrize("name", ["freezekit/py.typed", "freezekit/fleets.pyi", *SCHEMAS, *FREEZER_HOOKS])
 def test_the_wheel_holds_files_that_are_no_modules(wheel_files: set[str], name: str) -> None:
     assert name in wheel_files
 
