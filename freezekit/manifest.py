@@ -67,6 +67,8 @@ class Revision:
 
 
 _REVISION_FIELDS = set(Revision.__annotations__)
+_OFTEN_EMPTY = ("depends_on", "branch_labels")
+_NONE: list[str] = []
 
 
 @record
@@ -119,7 +121,14 @@ class Manifest:
         import json
         from dataclasses import asdict
 
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+        data = {"format": FORMAT, **asdict(self)}
+        of_revisions = {revision.file for revision in self.revisions}
+        data["files"] = {name: sha256 for name, sha256 in self.files.items() if name not in of_revisions}
+        for row in data["revisions"]:
+            for name in _OFTEN_EMPTY:
+                row[name] or row.pop(name)
+        fields = (f"{json.dumps(name)}: {_shown(value)}" for name, value in data.items())
+        return "{\n" + ",\n".join(fields) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
@@ -139,6 +148,7 @@ class Manifest:
                 raise UnreadableBundle(where, f"its format is {written!r}, this freezekit reads format {FORMAT}")
             _refuse_other_kinds(data)
             data["revisions"] = tuple(_revision(row) for row in data["revisions"])
+            data["files"] = {**{one.file: one.sha256 for one in data["revisions"]}, **data["files"]}
             for name in ("heads", "version_locations", "outside_transaction"):
                 data[name] = tuple(data.get(name, ()))
             manifest = cls(**data)
@@ -256,15 +266,28 @@ def _parsed(text: str | bytes) -> Any:
     return json.loads(text)
 
 
+def _shown(value: Any) -> str:
+    """Return a value as JSON, with one line for each entry of a list or object."""
+    import json
+
+    if not isinstance(value, (dict, list, tuple)) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    entries = value if isinstance(value, (list, tuple)) else [{name: one} for name, one in value.items()]
+    lines = [json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in entries]
+    if isinstance(value, dict):
+        return "{\n" + ",\n".join(line[1:-1] for line in lines) + "\n}"
+    return "[\n" + ",\n".join(lines) + "\n]"
+
+
 def _revision(row: dict[str, Any]) -> Revision:
     """Return the record a row stands for; a history has hundreds, so the row itself becomes what the record holds."""
-    if row.keys() != _REVISION_FIELDS:
-        raise TypeError(f"a revision has {sorted(row)}")
-    down, depends, labels = row["down_revision"], row["depends_on"], row["branch_labels"]
+    down, depends, labels = row["down_revision"], row.get("depends_on", _NONE), row.get("branch_labels", _NONE)
     texts = type(row["revision"]) is type(row["file"]) is type(row["sha256"]) is type(row["doc"]) is str
     if not (texts and type(down) is type(depends) is type(labels) is list):
         raise TypeError(f"a field of revision {row['revision']!r} is of the wrong kind")
     row["down_revision"], row["depends_on"], row["branch_labels"] = tuple(down), tuple(depends), tuple(labels)
+    if row.keys() != _REVISION_FIELDS:
+        raise TypeError(f"a revision has {sorted(row)}")
     revision = object.__new__(Revision)
     object.__setattr__(revision, "__dict__", row)
     return revision

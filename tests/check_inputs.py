@@ -131,6 +131,8 @@ def restamped(files: Mapping[str, bytes], **fields: object) -> dict[str, bytes]:
     inside = {name[len(TREE) + 1 :]: content for name, content in files.items() if name.startswith(f"{TREE}/")}
     ours = {"freezekit.json", "freezekit.db.gz"}
     manifest["files"] = {name: digest(content) for name, content in inside.items() if name not in ours}
+    if not any(row["file"] in inside for row in manifest["revisions"]):
+        manifest.update(revisions=[], heads=[])
     return {**files, MANIFEST: json.dumps({**manifest, **fields}).encode()}
 
 

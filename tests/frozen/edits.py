@@ -72,6 +72,8 @@ class Copy:
         found = json.loads((self.scripts / MANIFEST).read_bytes())
         names = {path.relative_to(self.scripts).as_posix(): path for path in self.scripts.rglob("*") if path.is_file()}
         found["files"] = {name: digest(path.read_bytes()) for name, path in names.items() if name not in _OURS}
+        if not any(row["file"] in names for row in found["revisions"]):
+            found.update(revisions=[], heads=[])
         replaced(self.scripts / MANIFEST, json.dumps({**found, **fields}))
 
     def rebuild_manifest(self) -> None:
