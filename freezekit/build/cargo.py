@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FREEZEKIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# What a freezer looks for in a module beside its import statements.
+_UNUSUAL = (b"ctypes", b"cffi", b"importlib", b"__import__", b"metadata", b"pkg_resources")
 _FLEET = "freezekit.runtime.fleet"
 _INSTALLED = ("site-packages", "dist-packages")
 # A freezer may ask more than once in one build.
@@ -75,6 +77,19 @@ class Cargo:
     imports: tuple[Import, ...]
     distributions: tuple[str, ...]
     search: tuple[str, ...]
+
+    def telling_scripts(self) -> Iterator[str]:
+        """Yield the scripts whose analysis may tell more than that of those before: most revisions import the same."""
+        imported: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+        for one in self.imports:
+            imported.setdefault(one.where.rpartition(":")[0], set()).add((one.module, one.names))
+        known: set[tuple[str, tuple[str, ...]]] = set()
+        for shipment in self.shipments:
+            for script in shipment.scripts:
+                own = imported.get(script, set())
+                if not own <= known or _mentions(script, _UNUSUAL):
+                    yield script
+                known |= own
 
     @property
     def tests_itself(self) -> bool:
@@ -272,6 +287,12 @@ def module_naming_freezekit(file: str) -> ast.Module | None:
         return ast.parse(content, file) if b"freezekit" in content else None
     except (OSError, SyntaxError, ValueError):
         return None
+
+
+def _mentions(file: str, words: Iterable[bytes]) -> bool:
+    with open(file, "rb") as stream:
+        content = stream.read()
+    return any(word in content for word in words)
 
 
 def _parsed(shipment: Shipment) -> Iterator[tuple[str, ast.Module, bytes]]:

@@ -174,7 +174,8 @@ class _Shipper:
 
         modules = [one for one in list(self.finder._modules.values()) if one is not None and one.file]  # noqa: SLF001 - `modules` is cached
         mains = tuple(os.path.abspath(one.file) for one in modules if one.name.startswith("__main__"))
-        files = (os.path.abspath(one.file) for one in modules)
+        # What starts a program is cx_Freeze's, with our questions in it.
+        files = (os.path.abspath(one.file) for one in modules if not _starts_a_program(one.name))
         targets = [target.name for _, target in (*self.finder.included_files, *self.finder.zip_includes)]
         return Application(
             projects=tuple(dict.fromkeys([os.getcwd(), *map(os.path.dirname, mains)])),
@@ -193,12 +194,13 @@ class _Shipper:
             finder.include_module(_SELFTEST)
         for name in cargo.distributions:
             self._include_metadata(name)
+        zipped, included = _Included(finder.zip_includes), _Included(finder.included_files)
         for shipment in cargo.shipments:
-            is_zipped = _covers(finder.zip_includes, f"{shipment.dest}/env.py")
+            is_zipped = zipped.covers(f"{shipment.dest}/env.py")
             for source, dest in (*shipment.files, *shipment.written(str(finder.cache_path / "freezekit"))):
-                if is_zipped and not _covers(finder.zip_includes, dest):
+                if is_zipped and zipped.adds(dest):
                     finder.zip_include_files(source, dest)
-                elif not is_zipped and not _covers(finder.included_files, f"lib/{dest}"):
+                elif not is_zipped and included.adds(f"lib/{dest}"):
                     finder.include_files(source, f"lib/{dest}", copy_dependent_files=False)
             count = len(shipment.manifest.revisions)
             _log.info("freezekit: shipping %d revisions of %s to lib/%s", count, shipment.chain.folder, shipment.dest)
@@ -239,14 +241,27 @@ def _normal(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def _covers(included: Iterable[tuple[Any, Any]], dest: str) -> bool:
-    """Return whether something already included lands at a path, itself or in a folder above it."""
-    for source, target in included:
-        path = target.as_posix()
-        inside = dest[len(path) + 1 :] if dest.startswith(path + "/") else None
-        if path == dest or (inside is not None and (source / inside).exists()):
+class _Included:
+    """What is included already, by where it lands."""
+
+    def __init__(self, included: Iterable[tuple[Any, Any]]) -> None:
+        self._sources = {target.as_posix(): source for source, target in included}
+
+    def covers(self, dest: str) -> bool:
+        """Return whether something lands at a path, itself or in a folder above it."""
+        if dest in self._sources:
             return True
-    return False
+        parts = dest.split("/")
+        folders = ("/".join(parts[:count]) for count in range(1, len(parts)))
+        above = ((self._sources[folder], dest[len(folder) + 1 :]) for folder in folders if folder in self._sources)
+        return any((source / inside).exists() for source, inside in above)
+
+    def adds(self, dest: str) -> bool:
+        """Note that something is to land at a path; return False if something does already."""
+        if self.covers(dest):
+            return False
+        self._sources[dest] = None
+        return True
 
 
 def build_exe_options(

@@ -120,9 +120,8 @@ def _follow(hook_api: Any, cargo: Cargo) -> None:
     """Let PyInstaller analyse every script; its folders come last on the path, so that they hide no other module."""
     graph = hook_api.module_graph
     graph.path.extend(folder for folder in cargo.search if folder not in graph.path)
-    scripts = [script for shipment in cargo.shipments for script in shipment.scripts]
     try:
-        for script in scripts:
+        for script in cargo.telling_scripts():
             graph.add_script(script, caller=hook_api.module)
     except (AttributeError, TypeError) as error:
         _log.warning("add_script is not what it was (%r): only the scripts' own imports are followed", error)
