@@ -27,7 +27,7 @@ class UpgradeRunner:
     """One upgrade on a thread of its own; the window stays alive meanwhile, and hears of it by signals.
 
     The signals are emitted in the thread that made this object, whatever they are connected to. After any number of
-    ``progress`` comes exactly one of ``finished`` and ``failed``. What fails while nothing is connected to ``failed``
+    ``progress`` comes exactly one of ``finished`` and ``failed``, and then the signals are gone. What fails while nothing is connected to ``failed``
     goes to ``sys.excepthook``. A program that quits meanwhile cancels the upgrade and waits for its end, so that the
     database is the old or the new one.
 
@@ -129,7 +129,10 @@ class UpgradeRunner:
         return bool(self._signals.receivers(self.failed))
 
     def _end(self) -> None:
+        """Let everything go in this thread: Qt's objects must not end in another one."""
+        self._thread.join()
         _running.discard(self)
+        self._signals.deleteLater()
         if (application := self._core.QCoreApplication.instance()) is not None:
             application.aboutToQuit.disconnect(self._quit)
 
@@ -162,7 +165,8 @@ def _signals(core: Any) -> Any:
         progress, finished, failed, arrived = signal(object), signal(object), signal(object), signal()
 
         def __init__(self, deliver: Callable[[], None]) -> None:
-            super().__init__()
+            # The application keeps it: garbage is collected by whichever thread comes first.
+            super().__init__(core.QCoreApplication.instance())
             self._deliver = deliver
             self.arrived.connect(self.deliver, core.Qt.ConnectionType.QueuedConnection)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QMainWindow, QMessageBox, QStackedWidget, QVBoxLayout, QWidget
 
 import freezekit
@@ -159,6 +160,7 @@ class MainWindow(QMainWindow):
             instead = box.addButton(said.choice.value, QMessageBox.ButtonRole.AcceptRole)
             instead.clicked.connect(lambda: self._do_instead(said, path))
             box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.open()
 
     def _do_instead(self, said: Refusal, path: Path) -> None:

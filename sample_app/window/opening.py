@@ -45,7 +45,8 @@ class Opened:
     def changes(self) -> list[str]:
         """What the upgrade changed, a line for each revision, oldest first."""
         known = documents.migrations().manifest.by_id
-        return [known[one].doc for one in self.report.applied] if self.report else []
+        docs = [known[one].doc for one in self.report.applied] if self.report else []
+        return [doc[:1].upper() + doc[1:] for doc in docs]
 
     def close(self) -> None:
         """Remove what was only temporary."""

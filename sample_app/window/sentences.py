@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _HEADER = b"SQLite format 3\0"
 _UNCHANGED = "The file was not changed."
+# In every version of the document.
+_TABLES = {"notebook", "note"}
 
 
 class Choice(Enum):
@@ -57,9 +59,11 @@ def refusal(error: Exception, path: Path) -> Refusal:  # noqa: PLR0911 - one for
         case freezekit.DatabaseAhead():
             advice = f"Please open it with the newer version. {_UNCHANGED}"
             return Refusal(f"{name} was written by a newer version of this program.", advice, details=str(error))
+        case freezekit.DatabaseUnversioned() if _TABLES.isdisjoint(error.tables):
+            return Refusal(f"{name} belongs to another program.", details=str(error))
         case freezekit.DatabaseUnversioned():
             sentence = f"{name} does not say which version of this program wrote it."
-            advice = f"It may be another program's, or it was changed by hand. {_UNCHANGED}"
+            advice = f"Somebody has changed it by hand. {_UNCHANGED}"
             return Refusal(sentence, advice, details=str(error))
         case freezekit.ForeignDatabase():
             return Refusal(f"{name} belongs to another program.", details=str(error))
