@@ -70,9 +70,8 @@ def _show(window: Callable[[Path | None], int] | None, file: Path | None) -> int
         try:
             window = importlib.import_module(_WINDOW).show
         except ImportError as error:
-            if error.name not in {"PySide6", _WINDOW}:
-                raise
-            return _refuse(_NO_WINDOW if error.name == "PySide6" else _NOT_SHIPPED, 1)
+            missing = {"PySide6": _NO_WINDOW, "sample_app": _NOT_SHIPPED}.get((error.name or "").partition(".")[0])
+            return _refuse(missing or f"the window cannot be shown: {error}", 1)
     return window(file)
 
 

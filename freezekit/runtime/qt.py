@@ -27,9 +27,9 @@ class UpgradeRunner:
     """One upgrade on a thread of its own; the window stays alive meanwhile, and hears of it by signals.
 
     The signals are emitted in the thread that made this object, whatever they are connected to. After any number of
-    ``progress`` comes exactly one of ``finished`` and ``failed``, and then the signals are gone. What fails while nothing is connected to ``failed``
-    goes to ``sys.excepthook``. A program that quits meanwhile cancels the upgrade and waits for its end, so that the
-    database is the old or the new one.
+    ``progress`` comes exactly one of ``finished`` and ``failed``, and then the signals are gone. What fails while
+    nothing is connected to ``failed`` goes to ``sys.excepthook``. A program that quits meanwhile cancels the upgrade
+    and waits for its end, so that the database is the old or the new one.
 
     Args:
         upgrade: ``migrations.upgrade``, or a function of your own that takes ``on_progress`` and ``cancel`` as it does.

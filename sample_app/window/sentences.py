@@ -47,7 +47,7 @@ class Refusal:
     backup: str = ""
 
 
-def refusal(error: Exception, path: Path) -> Refusal:  # noqa: PLR0911 - one for each reason
+def refusal(error: Exception, path: Path) -> Refusal:  # noqa: C901, PLR0911 - one for each reason
     """Return what to say about an error.
 
     Args:

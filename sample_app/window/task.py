@@ -43,7 +43,7 @@ class Task(QObject):
         self._runner.progress.connect(self._dialog.show_progress)
         self._runner.finished.connect(lambda result: self._end(self.succeeded, result))
         self._runner.failed.connect(lambda error: self._end(self.failed, error))
-        self._timer = QTimer(self, singleShot=True, interval=SHOW_AFTER_MS)
+        self._timer = QTimer(self, singleShot=True, interval=SHOW_AFTER_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._dialog.open)
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sample_data import RELEASES, content, pending, plain_upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Start
@@ -111,6 +112,33 @@ def test_a_newer_document_is_refused_in_one_sentence(start: Start, person: Perso
     person.misses("alert")
     person.finds("button", "Open Document…")
     assert old.read_bytes() == before
+
+
+def test_a_document_in_use_is_opened_once_it_is_free(start: Start, person: Person, old: Path) -> None:
+    with closing(sqlite3.connect(old)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        start(old)
+        person.finds("label", "“old.notes” is being used by another program.")
+    assert content(old) == content(RELEASES[0])
+    person.clicks("button", "Try Again")
+    person.finds("tree item", "Kick-off")
+
+
+def test_a_read_only_document_is_opened_as_a_temporary_copy(
+    start: Start, person: Person, old: Path, home: Path, read_only: Callable[[Path], None]
+) -> None:
+    shelf = home / "shelf"
+    shelf.mkdir()
+    document = old.rename(shelf / "old.notes")
+    before = document.read_bytes()
+    read_only(shelf)
+    start(document)
+    person.finds("label", "it is read-only.")
+    person.clicks("button", "Open a Temporary Copy")
+    person.finds("frame", "old.notes (temporary copy) — Notes")
+    person.finds("tree item", "Kick-off")
+    assert person.sees("button", "Add a Note", is_enabled=True) is None
+    assert (document.read_bytes(), [path.name for path in shelf.iterdir()]) == (before, ["old.notes"])
 
 
 def test_a_long_upgrade_is_cancelled(start: Start, person: Person, large: Path) -> None:

@@ -76,9 +76,7 @@ def run(request: pytest.FixtureRequest, document: Path) -> Callable[[str], tuple
         program = BEGINNING.format(binding=request.param) + textwrap.dedent(code)
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), "QT_QPA_PLATFORM": "offscreen"}
         command = [sys.executable, "-c", program, str(document)]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
         assert done.returncode == returncode, done.stderr
         return done.stdout.splitlines(), done.stderr
 
@@ -171,6 +169,25 @@ def test_a_runner_that_nobody_keeps_still_tells_its_end(run: Run) -> None:
         application.exec()
     """)
     assert said[-1] == "finished Report "
+
+
+def test_what_an_upgrade_was_given_is_let_go_in_the_thread_of_the_window(run: Run) -> None:
+    """Objects of Qt must not end in another thread."""
+    said, _ = run("""
+        class Widget:
+            def __del__(self):
+                print("gone", threading.get_ident() == main_thread)
+        def upgrade(widget, on_progress, cancel):
+            return migrations.upgrade(document)
+        for _ in range(20):
+            runner = UpgradeRunner(upgrade, Widget())
+            runner.finished.connect(application.quit)
+            runner.start()
+            del runner
+            application.exec()
+            application.processEvents()
+    """)
+    assert said == ["gone True"] * 20
 
 
 def test_one_that_is_waited_for_has_told_everything(run: Run) -> None:

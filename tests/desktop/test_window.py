@@ -6,9 +6,8 @@ import os
 import shutil
 import sqlite3
 import time
-from collections import namedtuple
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from sample_data import RELEASES, content, plain_upgrade
@@ -30,8 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-Usage = namedtuple("Usage", "total used free")
 SECONDS = 30
+
+
+class Usage(NamedTuple):
+    """What a volume says of its room."""
+
+    total: int
+    used: int
+    free: int
 
 
 @pytest.fixture(scope="session")
@@ -157,9 +163,7 @@ def test_what_cannot_be_opened_gets_its_own_sentence_and_is_left_alone(
     assert window.windowTitle() == "before.notes — Notes"
 
 
-def test_a_document_in_use_can_be_tried_again(
-    window: MainWindow, old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_document_in_use_can_be_tried_again(window: MainWindow, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "LOCK_SECONDS", 0.1)
     with closing(sqlite3.connect(old)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -209,7 +213,9 @@ def test_an_old_document_that_is_read_only_is_opened_as_a_temporary_copy(
     read_only(old.parent)
     window.open_document(old)
     box = message(window)
-    assert box.text().endswith("“old.notes” was written by an older version, and cannot be brought up to date: it is read-only.")
+    assert box.text().endswith(
+        "“old.notes” was written by an older version, and cannot be brought up to date: it is read-only."
+    )
     press(box, "Open a Temporary Copy")
     until(lambda: window.windowTitle() == "old.notes (temporary copy) — Notes")
     assert says(window, "This is a temporary copy of a read-only document.")
@@ -237,7 +243,7 @@ def test_the_window_works_on_during_an_upgrade_and_shows_a_dialog_after_half_a_s
     """The upgrade waits for another program, which goes on only when the window has done a thousand other things."""
     monkeypatch.setattr(opening, "LOCK_SECONDS", SECONDS)
     ticks: list[None] = []
-    timer, waited = QTimer(interval=0), QElapsedTimer()
+    timer, waited = QTimer(window, interval=0), QElapsedTimer()
     timer.timeout.connect(lambda: ticks.append(None))
     with closing(sqlite3.connect(old)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -275,9 +281,7 @@ def test_a_short_upgrade_shows_no_dialog(
     assert shown == []
 
 
-def test_cancel_leaves_the_document_as_it_was(
-    window: MainWindow, old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancel_leaves_the_document_as_it_was(window: MainWindow, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "LOCK_SECONDS", SECONDS)
     before = old.read_bytes()
     with closing(sqlite3.connect(old)) as other:
