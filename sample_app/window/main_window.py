@@ -140,9 +140,9 @@ class MainWindow(QMainWindow):
         elif not opened.is_writable:
             self._bar.say("This document is read-only.")
         elif report is not None and report.backup:
-            changes = opened.changes
-            text = f"Upgraded from an older version. The old version is kept as {report.backup}"
-            self._bar.say(text, details=changes, folder=Path(report.backup).parent)
+            backup = Path(report.backup)
+            text = f"Upgraded from an older version. The old version is kept beside it: {backup.name}"
+            self._bar.say(text, details=opened.changes, folder=backup.parent)
         else:
             self._bar.hide()
 

@@ -22,7 +22,7 @@ def test_an_old_document_opens_and_the_window_says_what_was_upgraded(
     """As after a double click: the program is started with the file."""
     start(old)
     person.finds("frame", "old.notes — Notes")
-    assert person.finds("label", "Upgraded from an older version").name.endswith(f"kept as {old}.0002.bak")
+    assert person.finds("label", "Upgraded from an older version").name.endswith("beside it: old.notes.0002.bak")
     assert content(old) == content(plain_upgrade(RELEASES[0], tmp_path / "plain.notes"))
     assert content(old.with_name("old.notes.0002.bak")) == content(RELEASES[0])
     person.clicks("check box", "What Changed")

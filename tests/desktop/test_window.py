@@ -259,7 +259,7 @@ def test_the_window_works_on_during_an_upgrade_and_shows_a_dialog_after_half_a_s
         assert dialog.windowTitle() == "Opening old.notes"
     until(lambda: not window.is_busy)
     assert progress(window) is None
-    assert says(window, f"The old version is kept as {old}.0002.bak")
+    assert says(window, "The old version is kept beside it: old.notes.0002.bak")
 
 
 def test_a_short_upgrade_shows_no_dialog(
