@@ -17,6 +17,8 @@ _ON_SCREEN = 0
 _ENABLED, _SHOWING = 1 << 8, 1 << 25
 _SECONDS = 10
 _HAS_TEXT = {"text", "entry"}
+# Nothing in them is worth a look.
+_LEAVES = {"label", "button", "check box", "combo box", "list item", "text", "tree item", "menu item"}
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,20 @@ class Reader:
 
     def _walk(self, program: str, path: str) -> Iterator[Thing]:
         states = self._call(program, path, _ACCESSIBLE, "GetState")[0][0]
-        if states & _SHOWING:
-            # A button was called a push button before AT-SPI 2.52.
-            role = self._call(program, path, _ACCESSIBLE, "GetRoleName")[0].removeprefix("push ")
-            name = self._get(program, path, "Name")
-            place = self._call(program, path, _COMPONENT, "GetExtents", "u", (_ON_SCREEN,))[0]
-            text = self._call(program, path, _TEXT, "GetText", "ii", (0, -1))[0] if role in _HAS_TEXT else ""
-            yield Thing(role, name, text, *place, is_enabled=bool(states & _ENABLED))
-        if states & _SHOWING or self._get(program, path, "Name") == "":
+        if not states & _SHOWING:
+            return
+        # A button was called a push button before AT-SPI 2.52.
+        role = self._call(program, path, _ACCESSIBLE, "GetRoleName")[0].removeprefix("push ")
+        name = self._ask(Properties(DBusAddress(path, program, _ACCESSIBLE)).get("Name"))[0][1]
+        place = self._call(program, path, _COMPONENT, "GetExtents", "u", (_ON_SCREEN,))[0]
+        text = self._call(program, path, _TEXT, "GetText", "ii", (0, -1))[0] if role in _HAS_TEXT else ""
+        yield Thing(role, name, text, *place, is_enabled=bool(states & _ENABLED))
+        if role not in _LEAVES:
             for child in self._children(program, path):
                 yield from self._walk(*child)
 
     def _children(self, program: str, path: str) -> list[tuple[str, str]]:
         return list(self._call(program, path, _ACCESSIBLE, "GetChildren")[0])
-
-    def _get(self, program: str, path: str, name: str) -> str:
-        return str(self._ask(Properties(DBusAddress(path, program, _ACCESSIBLE)).get(name))[0][1])
 
     def _call(  # noqa: PLR0913, PLR0917 - what a method call of D-Bus is made of
         self, program: str, path: str, interface: str, method: str, signature: str | None = None, body: Any = ()

@@ -118,7 +118,7 @@ def dragged(person: Person) -> Iterator[Start]:
 
     def start_source(*arguments: str | Path, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         command = [*prefix, sys.executable, HERE / "drag_source.py", *arguments]
-        started.append(subprocess.Popen(command, env={**os.environ, **person.environment}))
+        started.append(subprocess.Popen(command, env={**os.environ, **person.environment, "QT_QPA_PLATFORM": "xcb"}))
         return started[-1]
 
     yield start_source

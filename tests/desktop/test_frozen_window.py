@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
 from sample_data import RELEASES, content, pending, plain_upgrade
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from conftest import Start
     from screen import Person
+
+# What differs from one freezer to the other is what they take along, which the other tests see.
+by_one_freezer = pytest.mark.parametrize("window_bundle", ["cx-window"], indirect=True)
 
 
 def test_an_old_document_opens_and_the_window_says_what_was_upgraded(
@@ -55,6 +59,7 @@ def test_documents_are_opened_and_found_again_with_keys_alone(start: Start, pers
     person.finds("tree item", "Kick-off")
 
 
+@by_one_freezer
 def test_a_new_document_gets_a_note(start: Start, person: Person, home: Path) -> None:
     start()
     person.finds("button", "New Document…")
@@ -78,6 +83,7 @@ def test_a_new_document_gets_a_note(start: Start, person: Person, home: Path) ->
     assert {"Milk", "two litres"} <= set(note)
 
 
+@by_one_freezer
 def test_a_subset_is_saved_as_a_new_document(start: Start, person: Person, old: Path, home: Path) -> None:
     start(old)
     person.finds("tree item", "Kick-off")
@@ -102,6 +108,7 @@ def test_a_file_is_dragged_on_the_window(start: Start, person: Person, old: Path
     person.finds("frame", "old.notes — Notes")
 
 
+@by_one_freezer
 def test_a_newer_document_is_refused_in_one_sentence(start: Start, person: Person, old: Path) -> None:
     with closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = 'future'")
@@ -114,6 +121,7 @@ def test_a_newer_document_is_refused_in_one_sentence(start: Start, person: Perso
     assert old.read_bytes() == before
 
 
+@by_one_freezer
 def test_a_document_in_use_is_opened_once_it_is_free(start: Start, person: Person, old: Path) -> None:
     with closing(sqlite3.connect(old)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -124,6 +132,7 @@ def test_a_document_in_use_is_opened_once_it_is_free(start: Start, person: Perso
     person.finds("tree item", "Kick-off")
 
 
+@by_one_freezer
 def test_a_read_only_document_is_opened_as_a_temporary_copy(
     start: Start, person: Person, old: Path, home: Path, read_only: Callable[[Path], None]
 ) -> None:
