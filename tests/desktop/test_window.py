@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import time
@@ -10,14 +9,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from sample_data import RELEASES, content, plain_upgrade
-from sample_data import expected_head as head
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-pytest.importorskip("PySide6.QtWidgets")
-
 from PySide6.QtCore import QElapsedTimer, QEvent, QMimeData, QObject, QSettings, QTimer, QUrl
 from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QProgressBar, QPushButton
+from sample_data import RELEASES, content, plain_upgrade
+from sample_data import expected_head as head
 
 from sample_app import cli, documents
 from sample_app.window import application as program
@@ -42,7 +37,9 @@ class Usage(NamedTuple):
 
 @pytest.fixture(scope="session")
 def application() -> QApplication:
-    return QApplication([])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QT_QPA_PLATFORM", "offscreen")
+        return QApplication([])
 
 
 @pytest.fixture
