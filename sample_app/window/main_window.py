@@ -113,7 +113,7 @@ class MainWindow(QMainWindow):
         """Do something with a document off this thread; one thing at a time."""
         if self._task is not None:
             return
-        self._task = Task(self, title, work, *args)
+        self._task = Task(self, title, work, *args, can_stop=work not in opening.NOT_STOPPED)
         self._task.succeeded.connect(lambda result: self._rest(done, result))
         self._task.failed.connect(lambda error: self._rest(self._refuse, error, path))
         self._show_state()

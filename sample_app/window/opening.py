@@ -121,3 +121,7 @@ def save_subset(opened: Opened, target: Path, tag: str, **_how: Any) -> int:
         DocumentError: The target exists, or its folder does not.
     """
     return documents.export(opened.file, target, tag)
+
+
+NOT_STOPPED = (create_document, add_note, save_subset)
+"""What does not ask ``cancel``: it is done in a moment."""

@@ -26,6 +26,7 @@ class Task(QObject):
         parent: The window that waits for it.
         title: What it is, for the dialog.
         work: Called with ``args``, ``on_progress`` and ``cancel``, on the thread.
+        can_stop: Whether it does ask ``cancel``, so that the dialog has a button for it.
 
     Attributes:
         succeeded: Signal with what the work returned.
@@ -35,10 +36,12 @@ class Task(QObject):
     succeeded = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, parent: QWidget, title: str, work: Callable[..., Any], *args: Any) -> None:
+    def __init__(
+        self, parent: QWidget, title: str, work: Callable[..., Any], *args: Any, can_stop: bool = True
+    ) -> None:
         super().__init__(parent)
         self._runner = UpgradeRunner(work, *args)
-        self._dialog = ProgressDialog(parent, title)
+        self._dialog = ProgressDialog(parent, title, can_stop=can_stop)
         self._dialog.cancelled.connect(self._runner.cancel)
         self._runner.progress.connect(self._dialog.show_progress)
         self._runner.finished.connect(lambda result: self._end(self.succeeded, result))
@@ -72,16 +75,19 @@ class ProgressDialog(QDialog):
 
     cancelled = Signal()
 
-    def __init__(self, parent: QWidget, title: str) -> None:
+    def __init__(self, parent: QWidget, title: str, *, can_stop: bool) -> None:
         super().__init__(
             parent, Qt.WindowType.Dialog | Qt.WindowType.CustomizeWindowHint | Qt.WindowType.WindowTitleHint
         )
         self.setWindowTitle(title)
         self.setMinimumWidth(420)
+        self._is_stopping = False
         self._what = QLabel("Waiting for the document")
         self._bar = QProgressBar(maximum=0)
         self._bar.setAccessibleName("Progress")
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self._buttons.setVisible(can_stop)
+        self._buttons.setEnabled(can_stop)
         self._buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.addWidget(self._what)
@@ -92,12 +98,13 @@ class ProgressDialog(QDialog):
         """Say how far it is."""
         self._bar.setMaximum(_STEPS)
         self._bar.setValue(round(now.fraction * _STEPS))
-        if self._buttons.isEnabled():
+        if not self._is_stopping:
             self._what.setText(now.doc or _PHASES.get(now.phase, self._what.text()))
 
     def reject(self) -> None:
         """Ask for the end, and wait for it: Cancel, Escape, or the cross of the window."""
         if self._buttons.isEnabled():
+            self._is_stopping = True
             self._buttons.setEnabled(False)
             self._what.setText("Stopping")
             self.cancelled.emit()

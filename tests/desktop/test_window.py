@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -16,7 +17,7 @@ from sample_data import expected_head as head
 
 from sample_app import cli, documents
 from sample_app.window import application as program
-from sample_app.window import opening, recent, task
+from sample_app.window import main_window, opening, recent, task
 from sample_app.window.main_window import MainWindow
 from sample_app.window.task import ProgressDialog
 
@@ -329,18 +330,11 @@ def test_what_exists_is_not_replaced_by_a_new_document(
     assert old.read_bytes() == before
 
 
-@pytest.mark.parametrize("count", [0, 2], ids=["nothing", "two files"])
-def test_only_one_file_can_be_dropped(window: MainWindow, old: Path, count: int) -> None:
-    from PySide6.QtCore import QPoint, Qt
-    from PySide6.QtGui import QDragEnterEvent
-
+@pytest.mark.parametrize(("count", "is_taken"), [(0, False), (1, True), (2, False)])
+def test_one_file_can_be_dropped(old: Path, count: int, is_taken: bool) -> None:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(old))] * count)
-    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    event = QDragEnterEvent(QPoint(5, 5), copy, data, left, none)
-    event.ignore()
-    window.dragEnterEvent(event)
-    assert not event.isAccepted()
+    assert main_window._dropped(SimpleNamespace(mimeData=lambda: data)) == (old if is_taken else None)
 
 
 def test_without_a_screen_there_is_a_sentence(
@@ -362,3 +356,19 @@ def test_the_program_shows_its_window_for_nothing_or_a_file(arguments: list[str]
 def test_a_document_of_the_windows_is_one_of_the_command_line(window: MainWindow, old: Path) -> None:
     opened(window, old)
     assert documents.status(old).pending == ()
+
+
+def test_saving_that_takes_long_shows_a_dialog_without_a_button_that_would_do_nothing(
+    window: MainWindow, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "SHOW_AFTER_MS", 0)
+    opened(window, old)
+    note = {"notebook": "Arbeit", "title": "Later"}
+    with closing(sqlite3.connect(old)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        window._begin("Adding a note", old, window._show, opening.add_note, window._opened, note)
+        dialog = until(lambda: progress(window))
+        dialog.reject()
+        assert not [button for button in dialog.findChildren(QPushButton) if button.isVisible()]
+    until(lambda: not window.is_busy)
+    assert any("Later" in row for row in content(old)["note"])
