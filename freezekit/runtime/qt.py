@@ -131,6 +131,7 @@ class UpgradeRunner:
     def _end(self) -> None:
         """Let everything go in this thread: Qt's objects must not end in another one."""
         self._thread.join()
+        del self._upgrade
         _running.discard(self)
         self._signals.deleteLater()
         if (application := self._core.QCoreApplication.instance()) is not None:

@@ -171,23 +171,27 @@ def test_a_runner_that_nobody_keeps_still_tells_its_end(run: Run) -> None:
     assert said[-1] == "finished Report "
 
 
-def test_what_an_upgrade_was_given_is_let_go_in_the_thread_of_the_window(run: Run) -> None:
-    """Objects of Qt must not end in another thread."""
+def test_what_an_upgrade_is_given_and_returns_is_let_go_in_the_thread_of_the_window(run: Run) -> None:
+    """Objects of Qt must not end in another thread, even if that one takes its time to end itself."""
     said, _ = run("""
         class Widget:
+            def __init__(self, name):
+                self.name = name
             def __del__(self):
-                print("gone", threading.get_ident() == main_thread)
+                print(self.name, threading.get_ident() == main_thread)
         def upgrade(widget, on_progress, cancel):
-            return migrations.upgrade(document)
-        for _ in range(20):
-            runner = UpgradeRunner(upgrade, Widget())
-            runner.finished.connect(application.quit)
-            runner.start()
-            del runner
-            application.exec()
-            application.processEvents()
+            return Widget("returned")
+        def linger(frame, event, _value):
+            if event == "return" and frame.f_code.co_name == "_tell":
+                threading.Event().wait(0.3)
+        threading.setprofile(linger)
+        runner = UpgradeRunner(upgrade, Widget("given"))
+        runner.finished.connect(lambda _result: application.quit())
+        runner.start()
+        application.exec()
+        print("ended")
     """)
-    assert said == ["gone True"] * 20
+    assert said == ["given True", "returned True", "ended"]
 
 
 def test_one_that_is_waited_for_has_told_everything(run: Run) -> None:
