@@ -22,7 +22,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "desktop"), str(PROJECT / 
 from bundles import clean_environment  # noqa: E402
 from PySide6.QtCore import Qt  # noqa: E402
 from PySide6.QtGui import QImage  # noqa: E402
-from screen import screen  # noqa: E402
+from screen import install_screen, screen  # noqa: E402
 
 if TYPE_CHECKING:
     from screen import Person
@@ -52,6 +52,7 @@ INSERT INTO attachment VALUES (1, 1, 'cake.png', x'89504e470d0a1a0a');
 def main() -> int:
     """Take each picture; 1 if one is too large for a README."""
     PICTURES.mkdir(parents=True, exist_ok=True)
+    install_screen()
     with screen() as person, tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         _write_documents(home)

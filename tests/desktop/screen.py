@@ -28,6 +28,12 @@ LIBRARIES = {
     "libxcb-shape.so.0": "libxcb-shape0",
     "libxcb-xkb.so.1": "libxcb-xkb1",
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-randr.so.0": "libxcb-randr0",
+    "libxcb-render.so.0": "libxcb-render0",
+    "libxcb-shm.so.0": "libxcb-shm0",
+    "libxcb-sync.so.1": "libxcb-sync1",
+    "libxcb-xfixes.so.0": "libxcb-xfixes0",
+    "libX11-xcb.so.1": "libx11-xcb1",
     "libEGL.so.1": "libegl1",
     "libGL.so.1": "libgl1",
     "libdbus-1.so.3": "libdbus-1-3",
@@ -62,7 +68,10 @@ def install_screen() -> None:
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise NoScreen(f"only root on Debian can install {', '.join(sorted(missing))}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *sorted(missing)]):
+    for command in (
+        ["update", "-q"],
+        ["-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends", *sorted(missing)],
+    ):
         done = subprocess.run(
             ["apt-get", *command], check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS, env=environment
         )
@@ -72,8 +81,11 @@ def install_screen() -> None:
 
 @contextlib.contextmanager
 def screen() -> Iterator[Person]:
-    """Start an X server without a monitor and a session bus, and yield the person who sits there; both end after."""
-    install_screen()
+    """Start an X server without a monitor and a session bus, and yield the person who sits there; both end after.
+
+    Raises:
+        NoScreen: The X server does not start.
+    """
     with _started(["dbus-daemon", "--session", "--print-address=1", "--nofork"]) as address:
         reading, writing = os.pipe()
         # Qt's own dialogs are the same everywhere; keys and places are those of this server alone.
