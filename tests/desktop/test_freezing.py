@@ -41,7 +41,7 @@ def modules_for_pyinstaller(script: Path) -> set[str]:
     code = f"""
         import sys
         from PyInstaller.lib.modulegraph.modulegraph import ModuleGraph, Package, SourceModule
-        graph = ModuleGraph(sys.path, excludes={SKIPPED})
+        graph = ModuleGraph(sys.path, excludes=[*{SKIPPED}, *sys.stdlib_module_names])
         graph.add_script(sys.argv[1])
         print(*[node.identifier for node in graph.nodes() if isinstance(node, (Package, SourceModule))])
     """
