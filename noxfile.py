@@ -54,7 +54,7 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check types with mypy --strict."""
     _install_project(session, "dev")
-    session.install("--quiet", ".[desktop]")
+    session.install("--quiet", "-e", ".[desktop]")
     session.run("mypy")
 
 

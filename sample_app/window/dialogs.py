@@ -88,4 +88,5 @@ def _buttons(dialog: QDialog, accept: str) -> QDialogButtonBox:
     buttons.button(_Button.Ok).setText(accept)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
+    dialog.finished.connect(dialog.deleteLater)
     return buttons

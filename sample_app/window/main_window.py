@@ -178,6 +178,7 @@ class MainWindow(QMainWindow):
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("notes")
         dialog.setOption(QFileDialog.Option.DontConfirmOverwrite)
+        dialog.finished.connect(dialog.deleteLater)
         return Path(dialog.selectedFiles()[0]) if dialog.exec() else None
 
     def _folder(self) -> Path:

@@ -18,7 +18,7 @@ from filelock import FileLock
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 STOP_SECONDS = 20
-MANY_NOTES = 200_000
+MANY_NOTES = 50_000
 
 from bundles import WINDOW_FORMS, Bundle, clean_environment  # noqa: E402
 from sample_data import RELEASES  # noqa: E402

@@ -43,7 +43,7 @@ LIBRARIES = {
 FONTS = "fonts-dejavu-core"
 SIZE = (1280, 960)
 INSTALL_SECONDS = 600
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 _POLL_SECONDS = 0.03
 _NAMES = {" ": "space", "\n": "Return", "/": "slash", ".": "period", "-": "minus", "_": "underscore", ",": "comma"}
 
