@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from filelock import FileLock
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -54,15 +53,14 @@ class Start(Protocol):
 
 
 @pytest.fixture(scope="session")
-def screen(run_folder: Path) -> Iterator[Person]:
+def screen() -> Iterator[Person]:
     """A screen that nobody else uses."""
     from screen import NoScreen, install_screen
     from screen import screen as new_screen
 
     with contextlib.ExitStack() as stack:
         try:
-            with FileLock(run_folder / "screen.lock"):
-                install_screen()
+            install_screen()
             person = stack.enter_context(new_screen())
         except NoScreen as reason:
             pytest.skip(f"no screen: {reason}")

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from accessible import Reader, Thing
+from debian import install_missing
 from Xlib import XK, X
 from Xlib.display import Display
 from Xlib.ext import xtest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROGRAMS = {"Xvfb": "xvfb", "dbus-daemon": "dbus-daemon", "xkbcomp": "x11-xkb-utils"}
-# What Qt's plug-in for X needs and brings not along, and letters to show.
+# What Qt's plug-in for X needs and does not bring along.
 LIBRARIES = {
     "libxcb-cursor.so.0": "libxcb-cursor0",
     "libxcb-icccm.so.4": "libxcb-icccm4",
@@ -40,9 +41,7 @@ LIBRARIES = {
     "libfontconfig.so.1": "libfontconfig1",
     "libglib-2.0.so.0": "libglib2.0-0",
 }
-FONTS = "fonts-dejavu-core"
 SIZE = (1280, 960)
-INSTALL_SECONDS = 600
 WAIT_SECONDS = 60
 _POLL_SECONDS = 0.03
 _NAMES = {" ": "space", "\n": "Return", "/": "slash", ".": "period", "-": "minus", "_": "underscore", ",": "comma"}
@@ -58,25 +57,17 @@ def install_screen() -> None:
     Raises:
         NoScreen: Something is missing and cannot be installed.
     """
+    try:
+        install_missing(_missing)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoScreen(str(error)) from error
+
+
+def _missing() -> list[str]:
+    """Return the packages of Debian that lack; libfontconfig1 brings letters along."""
     known = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
-    missing = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
-    missing |= {package for library, package in LIBRARIES.items() if library not in known}
-    if shutil.which("fc-list") is None or not subprocess.run(["fc-list"], capture_output=True, check=False).stdout:
-        missing |= {FONTS}
-    if not missing:
-        return
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoScreen(f"only root on Debian can install {', '.join(sorted(missing))}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["update", "-q"],
-        ["-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends", *sorted(missing)],
-    ):
-        done = subprocess.run(
-            ["apt-get", *command], check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS, env=environment
-        )
-        if done.returncode:
-            raise NoScreen(f"apt-get {' '.join(command)} failed: {done.stderr.strip()[-200:]}")
+    programs = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    return programs + [package for library, package in LIBRARIES.items() if library not in known]
 
 
 @contextlib.contextmanager
