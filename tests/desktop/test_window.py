@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from PySide6.QtCore import QElapsedTimer, QEvent, QMimeData, QObject, QSettings, QTimer, QUrl
-from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QProgressBar, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QProgressBar, QProgressDialog, QPushButton
 from sample_data import RELEASES, content, plain_upgrade
 from sample_data import expected_head as head
+from test_howto import example
 
+import freezekit
 from sample_app import cli, documents
 from sample_app.window import application as program
 from sample_app.window import main_window, opening, recent, task
@@ -372,3 +374,22 @@ def test_saving_that_takes_long_shows_a_dialog_without_a_button_that_would_do_no
         assert not [button for button in dialog.findChildren(QPushButton) if button.isVisible()]
     until(lambda: not window.is_busy)
     assert any("Later" in row for row in content(old)["note"])
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["finished", "cancelled"])
+def test_the_example_for_qt_upgrades_and_cancels(window: MainWindow, old: Path, *, is_cancelled: bool) -> None:
+    """The page shows the code that is run here."""
+    shown: list[object] = []
+    before = old.read_bytes()
+    with closing(sqlite3.connect(old)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        example("With Qt")["open_document"](window, str(old), shown.append, shown.append)
+        dialog = window.findChild(QProgressDialog)
+        if is_cancelled:
+            dialog.canceled.emit()
+            until(lambda: shown)
+    until(lambda: shown)
+    assert isinstance(shown[0], freezekit.UpgradeCancelled if is_cancelled else freezekit.Report)
+    assert (old.read_bytes() == before) == is_cancelled
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert window.findChild(QProgressDialog) is None
