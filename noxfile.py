@@ -19,7 +19,7 @@ BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "typing", "tests", "faults", "servers", "frozen", "wheel"]
+nox.options.sessions = ["lint", "typing", "tests", "faults", "servers", "frozen", "desktop", "wheel"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -54,6 +54,7 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check types with mypy --strict."""
     _install_project(session, "dev")
+    session.install("--quiet", "-e", ".[desktop]")
     session.run("mypy")
 
 
@@ -63,7 +64,7 @@ def tests(session: nox.Session) -> None:
     _install_project(session, "test")
     found = [version for version in PYTHONS if shutil.which(f"python{version}")]
     part = [] if session.python in {found[0], found[-1]} else [f"tests/test_{name}.py" for name in BETWEEN_TESTS]
-    selected = ["-m", "not frozen and not faults and not servers", "-n", "2", "-q"]
+    selected = ["-m", "not frozen and not faults and not servers and not desktop", "-n", "2", "-q"]
     session.run("pytest", *selected, *(session.posargs or part))
 
 
@@ -85,7 +86,15 @@ def servers(session: nox.Session) -> None:
 def frozen(session: nox.Session) -> None:
     """Build every form of bundle once and run it."""
     _install_project(session, "test")
-    session.run("pytest", "-m", "frozen", "-n", "2", "-q", "--durations=10", *session.posargs)
+    session.run("pytest", "-m", "frozen and not desktop", "-n", "2", "-q", "--durations=10", *session.posargs)
+
+
+@nox.session
+def desktop(session: nox.Session) -> None:
+    """Use the frozen window of sample_app on a screen of its own; root on Debian installs what is missing for that."""
+    extras = "pyinstaller,cx-freeze,sample,desktop"
+    session.install("--quiet", "-e", f".[{extras}]", "--group", str(Path("pyproject.toml:desktop")))
+    session.run("pytest", "-m", "desktop", "-n", "2", "-q", "--durations=10", "tests/desktop", *session.posargs)
 
 
 @nox.session

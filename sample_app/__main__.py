@@ -1,4 +1,4 @@
-"""Entry point: ``python -m sample_app``, and the script that the freezers freeze."""
+"""Entry point: ``python -m sample_app``, and the script that the freezers freeze for the command line."""
 
 import sys
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -13,22 +15,36 @@ from typing import TYPE_CHECKING, Any
 from sample_app import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from freezekit import Report
 
+# Not as an import statement: the freezers would follow it, and ship Qt with the command line.
+_WINDOW = "sample_app.window"
+_NO_WINDOW = (
+    "the window needs PySide6: pip install 'freezekit[desktop]'. "
+    "Without it there is the command line, such as: sample_app open FILE"
+)
+_NOT_SHIPPED = "this program was built without its window; see sample_app --help for what it can do"
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; print what it did, or on stderr the sentence why it did nothing.
+
+def main(argv: Sequence[str] | None = None, *, window: Callable[[Path | None], int] | None = None) -> int:
+    """Run one command, or show the window; print what was done, or on stderr the sentence why nothing was.
 
     Args:
-        argv: The arguments, without the program's name; those of the process if None.
+        argv: The arguments, without the program's name; those of the process if None. None at all, or one that is a
+            file, opens the window.
+        window: Shows the window; None for the one that is installed.
 
     Returns:
         The exit code: 0, or the one of the error.
     """
     _never_fail_to_print()
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    if not given or (len(given) == 1 and _is_file(given[0])):
+        return _show(window, Path(given[0]) if given else None)
+    arguments = parser.parse_args(given)
 
     from freezekit import FreezekitError
     from sample_app.documents import DocumentError
@@ -40,6 +56,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     return 0
+
+
+def _is_file(argument: str) -> bool:
+    """Return whether an argument is a document rather than a command."""
+    return not argument.startswith("-") and (
+        argument.endswith(".notes") or os.path.dirname(argument) != "" or os.path.isfile(argument)
+    )
+
+
+def _show(window: Callable[[Path | None], int] | None, file: Path | None) -> int:
+    if window is None:
+        try:
+            window = importlib.import_module(_WINDOW).show
+        except ImportError as error:
+            missing = {"PySide6": _NO_WINDOW, "sample_app": _NOT_SHIPPED}.get((error.name or "").partition(".")[0])
+            return _refuse(missing or f"the window cannot be shown: {error}", 1)
+    return window(file)
 
 
 def _refuse(reason: str, exit_code: int) -> int:
@@ -55,7 +88,11 @@ def _never_fail_to_print() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sample_app", description="Notes, kept in .notes files.")
+    parser = argparse.ArgumentParser(
+        prog="sample_app",
+        description="Notes, kept in .notes files. Without a command: opens the window, on FILE if one is named.",
+        usage="%(prog)s [-h] [--version] [FILE | COMMAND ...]",
+    )
     parser.add_argument("--version", action="version", version=f"sample_app {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

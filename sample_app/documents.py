@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import os
+import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import cache
@@ -36,6 +38,10 @@ class DocumentError(Exception):
     exit_code = 1
 
 
+class ReadOnlyDocument(DocumentError):
+    """The document is of an older version, and cannot be written; nothing was changed."""
+
+
 @cache
 def migrations() -> freezekit.Migrations:
     """Return the history of the document format, wherever this program keeps it."""
@@ -58,15 +64,32 @@ def create(path: Path) -> freezekit.Report:
     return migrations().create(path)
 
 
-def open_document(path: Path) -> freezekit.Report:
+def open_document(path: Path, **how: Any) -> freezekit.Report:
     """Bring a document up to date, if it is not.
+
+    Args:
+        path: The document.
+        how: What ``Migrations.upgrade`` takes, such as ``on_progress``, ``cancel`` and ``timeout``.
 
     Raises:
         DocumentError: There is no such file.
+        ReadOnlyDocument: It is old, and it or its folder is read-only.
         FreezekitError: It cannot be brought up to date; it is as it was.
     """
     _require_file(path)
-    return migrations().upgrade(path)
+    if not is_writable(path) and status(path).state is freezekit.State.BEHIND:
+        raise ReadOnlyDocument(f"{path} is of an older version, and read-only.")
+    return migrations().upgrade(path, **how)
+
+
+def is_writable(path: Path) -> bool:
+    """Return whether a document can be changed: SQLite writes beside it, too."""
+    return os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK)
+
+
+def has_too_little_room(path: Path) -> bool:
+    """Return whether the disk has too little room to bring a document up to date: for a backup, and for a journal."""
+    return shutil.disk_usage(path.absolute().parent).free < 2 * path.stat().st_size
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -136,7 +159,7 @@ def export(path: Path, target: Path, tag: str) -> int:
     _require_file(path)
     _refuse_target(target)
     with TemporaryDirectory(prefix=".export-", dir=target.parent) as scratch:
-        source = _current(path, Path(scratch, "source.notes"))
+        source = current_copy(path, Path(scratch, "source.notes"))
         subset = Path(scratch, "subset.notes")
         count = _copy_tagged(source, subset, tag)
         if not count:
@@ -146,8 +169,18 @@ def export(path: Path, target: Path, tag: str) -> int:
     return count
 
 
-def _current(path: Path, copy: Path) -> Path:
-    """Return the document if it is current, else an up-to-date copy of it."""
+def current_copy(path: Path, copy: Path, **how: Any) -> Path:
+    """Return the document if it is current, else an up-to-date copy of it; the document is only read.
+
+    Args:
+        path: The document.
+        copy: The file to make if there is need.
+        how: What ``Migrations.upgrade`` takes.
+
+    Raises:
+        DocumentError: It is empty.
+        FreezekitError: It cannot be read by this program; the copy is not there, or incomplete.
+    """
     state = status(path).state
     if state is freezekit.State.CURRENT:
         return path
@@ -157,7 +190,7 @@ def _current(path: Path, copy: Path) -> Path:
         migrations().upgrade(path)  # refused, with the reason
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(copy)) as new:
         old.backup(new)
-    migrations().upgrade(copy)
+    migrations().upgrade(copy, **{"backup": None, **how})
     return copy
 
 

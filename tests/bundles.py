@@ -20,6 +20,8 @@ BUILD_SECONDS = 300
 RUN_SECONDS = 120
 
 FORMS = ("pyinstaller-onedir", "pyinstaller-onefile", "cx-folder", "cx-zip", "cx-zip-scripts")
+# With the window: of other tests, in a session that has PySide6.
+WINDOW_FORMS = ("cx-window", "pyinstaller-window")
 
 
 @dataclass(frozen=True)

@@ -113,13 +113,14 @@ def _build_with_pyinstaller(form: str, work: Path) -> Path:
     options += ["--workpath", str(work / "pyinstaller"), "--specpath", str(work / "pyinstaller")]
     if form == "pyinstaller-onefile":
         options.append("--onefile")
-    _run_build([sys.executable, "-m", "PyInstaller", *options, "sample_app/__main__.py"])
+    script = "desktop.py" if form == "pyinstaller-window" else "__main__.py"
+    _run_build([sys.executable, "-m", "PyInstaller", *options, f"sample_app/{script}"])
     return distribution if form == "pyinstaller-onefile" else distribution / "sample_app"
 
 
 def _build_with_cx_freeze(form: str, work: Path) -> Path:
-    options = {"cx-folder": [], "cx-zip": ["--zip"], "cx-zip-scripts": ["--zip", "--zip-scripts"]}[form]
-    _run_build([sys.executable, "setup_freeze.py", "--target", str(work / form), *options])
+    options = {"cx-zip": ["--zip"], "cx-zip-scripts": ["--zip", "--zip-scripts"], "cx-window": ["--window"]}
+    _run_build([sys.executable, "setup_freeze.py", "--target", str(work / form), *options.get(form, [])])
     return work / form
 
 

@@ -1,0 +1,28 @@
+"""A window with a file in it that can be dragged elsewhere: ``python drag_source.py FILE``."""
+
+from __future__ import annotations
+
+import sys
+
+from PySide6.QtCore import QMimeData, Qt, QUrl
+from PySide6.QtGui import QDrag, QMouseEvent
+from PySide6.QtWidgets import QApplication, QLabel
+
+
+class File(QLabel):
+    """The file."""
+
+    def mouseMoveEvent(self, _event: QMouseEvent) -> None:
+        drag = QDrag(self)
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(sys.argv[1])])
+        drag.setMimeData(data)
+        drag.exec(Qt.DropAction.CopyAction)
+
+
+if __name__ == "__main__":
+    application = QApplication([])
+    label = File("Drag me")
+    label.setGeometry(1000, 100, 200, 200)
+    label.show()
+    application.exec()
