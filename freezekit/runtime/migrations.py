@@ -7,7 +7,7 @@ import sys
 import time
 from functools import cached_property
 
-from freezekit.errors import InvalidMigrations, NotADatabase
+from freezekit.errors import DatabaseInUse, InvalidMigrations, NotADatabase
 from freezekit.manifest import Manifest, digest, manifest_name
 from freezekit.runtime.database import database_of
 from freezekit.runtime.reports import Backup, Plan, Report, State, Status
@@ -224,9 +224,11 @@ class Migrations:
         if database.path is not None:
             from freezekit.runtime.sqlite_file import has_leftover_copy
 
-            status = self._usable_status(database)
-            if revision == ALL_HEADS and status.state is State.CURRENT and not has_leftover_copy(database.path):
-                return Report((), None, status.state, time.monotonic() - started, status.current)
+            status = self._status_now(database.path)
+            if status is not None:
+                refuse_unusable(status, database.name)
+                if revision == ALL_HEADS and status.state is State.CURRENT and not has_leftover_copy(database.path):
+                    return Report((), None, status.state, time.monotonic() - started, status.current)
         from freezekit.runtime.job import Job, Request
         from freezekit.runtime.upgrade import upgrade
 
@@ -490,6 +492,15 @@ class Migrations:
         from freezekit.runtime.borrowed import sqlalchemy_contents
 
         return database.connected(lambda connection: status_of(sqlalchemy_contents(connection, manifest), manifest))
+
+    def _status_now(self, path: str) -> Status | None:
+        """Return where a file stands, or None while another program keeps it to itself: the upgrade waits for that."""
+        from freezekit.runtime.sqlite_file import look
+
+        try:
+            return status_of(look(path, self.manifest, timeout=0.0), self.manifest)
+        except DatabaseInUse:
+            return None
 
     def _usable_status(self, database: Database) -> Status:
         status = self._status(database)
