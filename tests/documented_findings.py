@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+import re
 from typing import TYPE_CHECKING
 
 from check_inputs import MANIFEST, SNAPSHOT, TREE, healthy, write
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from freezekit.check.findings import Finding
 
 
-@cache
 def real_messages(folder: Path) -> dict[str, set[str]]:
     """Return what the checks really say, by id: level, id, place and message.
 
@@ -26,8 +25,8 @@ def real_messages(folder: Path) -> dict[str, set[str]]:
     """
     said: dict[str, set[str]] = {}
     for one in _findings(folder):
-        place = f" {one.place}" if one.place else ""
-        said.setdefault(one.id, set()).add(f"{one.level.value} {one.id}{place}: {one.message}")
+        place = re.sub(rf"^{re.escape(str(folder))}/project-\d+/", "", one.place)
+        said.setdefault(one.id, set()).add(f"{one.level.value} {one.id}{place and ' '}{place}: {one.message}")
     return said
 
 
