@@ -10,30 +10,45 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from documented_findings import real_messages
-from documents import DOCS, PAGES, PROJECT, Block, blocks, matches
+from documents import DOCS, PAGES, PROJECT, Block, blocks
 from histories import Project
 
 import freezekit
 from freezekit.check.checks import Check
 from freezekit.config import project_chains
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bundles import Bundle
-
 pytestmark = pytest.mark.skipif(not PAGES, reason="away from the source tree there is no documentation")
 
 TUTORIAL = "docs/tutorial.md"
 # Page and first line of a block that does not run here: the test that runs it elsewhere, or else why nothing can.
+NETWORK = "installs from the network; the tests have all of it installed"
+SHOWN = "test_migrations_are_shipped_however_the_freezer_is_started freezes with it"
+SMOKE = "test_a_good_bundle_passes_every_phase"
 NOT_RUN: dict[tuple[str, str], str] = {
-    (TUTORIAL, "python3 -m venv .venv"): "installs from the network; the tests have all of it installed",
+    ("README.md", "alembic.util.exc.CommandError: Path doesn't exist: …/_internal/myapp/migrations              PyInstaller, default options"): "what freezers do without freezekit, over years of releases",
+    ("README.md", 'pip install "freezekit[pyinstaller]"      # or freezekit[cx-freeze]; [cli] for the command line'): NETWORK,
+    ("README.md", "python3 tools/try_it.py"): "minutes; continuous integration runs it",
+    ("README.md", "python3 tools/test_it.py"): "runs these tests",
+    ("README.md", "freezekit status *.notes             # where each database stands; changes nothing"): "a summary; docs/howto/command-line.md runs",
+    ("README.md", "freezekit check dist/myapp --source .              # is it whole, and is it what the project has now?"): "test_a_healthy_bundle_has_no_finding",
+    ("README.md", 'freezekit smoke dist/app/app --from tests/releases --app-command "open {db}"'): SMOKE,
+    (TUTORIAL, "python3 -m venv .venv"): NETWORK,
+    ("docs/howto/command-line.md", "freezekit upgrade-many '**/*.notes'  # with several processes; also --from-file, --url-query"): "test_two_releases_are_compared, test_a_healthy_bundle_has_no_finding, test_a_good_bundle_passes_every_phase",
+    ("docs/howto/command-line.md", "import sys"): "test_a_shipped_program_works_from_any_folder",
+    ("docs/howto/pyinstaller.md", 'pip install "freezekit[pyinstaller]"'): NETWORK,
+    ("docs/howto/pyinstaller.md", "from freezekit.build.pyinstaller import spec_options"): "test_a_spec_file_with_the_helper_notices_every_change_of_the_migrations",
+    ("docs/howto/cx_freeze.md", 'pip install "freezekit[cx-freeze]"'): NETWORK,
+    ("docs/howto/cx_freeze.md", "from freezekit.build.cx_freeze import build_exe_options"): SHOWN,
+    ("docs/howto/smoke-test.md", 'freezekit smoke dist/app/app --from tests/releases --app-command "open {db}"'): SMOKE,
+    ("docs/howto/smoke-test.md", "SELECT title FROM old.note EXCEPT SELECT title FROM main.note;"): "test_a_rule_is_a_select_that_finds_nothing",
+    ("docs/howto/pytest.md", "def test_bundle(frozen_bundle):              # frozen once per session, also with pytest-xdist if filelock is there"): "test_an_application_is_frozen_once_per_session",
+    ("docs/howto/nuitka.md", "freezekit manifest --migrations shop:migrations --output shop/migrations/freezekit.json"): "half an hour of compiling; tried by hand, once",
 }
+
 FINDINGS = "docs/findings/"
 RUNNABLE = {"python", "sh", "text"}
 CHECKED = {"toml", "yaml", "ini"}
@@ -147,8 +162,10 @@ def test_every_finding_has_a_page_that_shows_what_is_really_said(tmp_path: Path)
 
 
 def test_every_error_has_a_page_that_raises_it() -> None:
-    errors = {name for name in freezekit.__all__ if isinstance(getattr(freezekit, name), type)}
-    errors = {name for name in errors if issubclass(getattr(freezekit, name), freezekit.FreezekitError)}
+    public = {name: getattr(freezekit, name) for name in freezekit.__all__}
+    errors = {
+        name for name, one in public.items() if isinstance(one, type) and issubclass(one, freezekit.FreezekitError)
+    }
     pages = {path.stem for path in (DOCS / "errors").glob("*.md")} - {"index"}
     assert pages == errors - {"FreezekitError"}
     index = (DOCS / "errors" / "index.md").read_text(encoding="utf-8")
