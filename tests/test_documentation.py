@@ -29,7 +29,7 @@ NETWORK = "installs from the network; the tests have all of it installed"
 SHOWN = "test_migrations_are_shipped_however_the_freezer_is_started freezes with it"
 SMOKE = "test_a_good_bundle_passes_every_phase"
 NOT_RUN: dict[tuple[str, str], str] = {
-    ("README.md", "alembic.util.exc.CommandError: Path doesn't exist: …/_internal/myapp/migrations              PyInstaller, default options"): "what freezers do without freezekit, over years of releases",
+    ("README.md", "alembic.util.exc.CommandError: Path doesn't exist: …/_internal/myapp/migrations              PyInstaller, default options"): "what freezers do where freezekit is not installed, and it is in the tests",
     ("README.md", 'pip install "freezekit[pyinstaller]"      # or freezekit[cx-freeze]; [cli] for the command line'): NETWORK,
     ("README.md", "python3 tools/try_it.py"): "minutes; continuous integration runs it",
     ("README.md", "python3 tools/test_it.py"): "runs these tests",
