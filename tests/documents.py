@@ -1,4 +1,4 @@
-"""The code blocks of README.md and docs/, and a driver that runs those of one page in order: ``python documents.py FILE``."""
+"""The code blocks of README.md and docs/; ``python documents.py FILE`` runs those of one page in order."""
 
 from __future__ import annotations
 
@@ -38,11 +38,6 @@ class Block:
     code: str
     saved: str | None
 
-    @property
-    def name(self) -> tuple[str, str]:
-        """Page and first line."""
-        return self.page, self.code.partition("\n")[0].strip()
-
 
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page that hold code; directives of Sphinx are none."""
@@ -62,7 +57,10 @@ def blocks(page: Path) -> list[Block]:
 def matches(shown: str, printed: str) -> bool:
     """Return whether output is as shown, where ``…`` stands for anything."""
     pattern = ".*?".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
-    return re.fullmatch(pattern.replace(r"\ .*?", r"\ ?.*?").replace(r".*?\ ", r".*?\ ?"), " ".join(printed.split())) is not None
+    return (
+        re.fullmatch(pattern.replace(r"\ .*?", r"\ ?.*?").replace(r".*?\ ", r".*?\ ?"), " ".join(printed.split()))
+        is not None
+    )
 
 
 def run(page: list[dict[str, str]]) -> None:
@@ -86,7 +84,7 @@ def _output(where: str, language: str, code: str, names: dict[str, object]) -> s
     if language == "python" and not PYTEST.search(code):
         stdout, sys.stdout = sys.stdout, StringIO()
         try:
-            exec(compile(code, where, "exec"), names)  # noqa: S102 - that is what it is for
+            exec(compile(code, where, "exec"), names)
             return sys.stdout.getvalue()
         except BaseException:  # noqa: BLE001 - also SystemExit of an example
             sys.exit(f"{where}\n{traceback.format_exc()}")
