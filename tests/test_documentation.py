@@ -37,7 +37,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "freezekit check dist/myapp"): "test_a_healthy_bundle_has_no_finding",
     ("README.md", "freezekit smoke dist/app/app"): SMOKE,
     (TUTORIAL, "python3 -m venv .venv"): NETWORK,
-    ("docs/fleets.md", "from dask.distributed import Client"): "needs a cluster",
+    ("docs/fleets.md", "from dask.distributed import Client"): "needs a cluster: test_a_cluster_does_the_work",
     ("docs/fleets.md", "tenants ="): "needs a server: test_each_tenant_has_a_schema",
     ("docs/fleets.md", "freezekit upgrade-many"): "needs a server: test_each_tenant_has_a_schema",
     ("docs/howto/command-line.md", "freezekit upgrade-many"): f"needs bundles: test_two_releases_are_compared, {SMOKE}",
