@@ -19,7 +19,7 @@ BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "typing", "tests", "faults", "servers", "frozen", "desktop", "wheel"]
+nox.options.sessions = ["lint", "typing", "docs", "tests", "faults", "servers", "frozen", "desktop", "wheel"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -56,6 +56,13 @@ def typing(session: nox.Session) -> None:
     _install_project(session, "dev")
     session.install("--quiet", "-e", ".[desktop]")
     session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs; a warning is an error."""
+    _install_project(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "docs", "build/docs", *session.posargs)
 
 
 @nox.session(python=PYTHONS)

@@ -19,7 +19,7 @@ from environment import PROJECT, SetUpError, install, require_binutils, say, ste
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SESSIONS = ["lint", "typing", "tests", "faults", "frozen", "desktop", "servers", "wheel"]
+SESSIONS = ["lint", "typing", "docs", "tests", "faults", "frozen", "desktop", "servers", "wheel"]
 ASIDE = "servers"
 # pytest's closing line, as in "12 passed, 1 skipped in 3.45s" or "==== 1 failed in 2s ====".
 CLOSING_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")

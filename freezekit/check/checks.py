@@ -1,4 +1,4 @@
-"""Every check of a finished bundle: its stable id, how bad it is, and what to do. ``docs/checks.md`` explains each."""
+"""Every check of a finished bundle: its stable id, how bad it is, and what to do. ``docs/findings`` explains each."""
 
 from __future__ import annotations
 

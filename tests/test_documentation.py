@@ -1,0 +1,189 @@
+"""What README.md and docs/ show is true: every block runs, or is listed here with its reason."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+from documented_findings import real_messages
+from documents import DOCS, PAGES, PROJECT, Block, blocks
+from histories import Project
+
+import freezekit
+from freezekit.check.checks import Check
+from freezekit.config import project_chains
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="away from the source tree there is no documentation")
+
+TUTORIAL = "docs/tutorial.md"
+# Page and beginning of a block that does not run here: the test that runs it elsewhere, or else why nothing can.
+NETWORK = "installs from the network; the tests have all of it installed"
+SHOWN = "test_migrations_are_shipped_however_the_freezer_is_started freezes with it"
+SMOKE = "test_a_good_bundle_passes_every_phase"
+NOT_RUN: dict[tuple[str, str], str] = {
+    ("README.md", "alembic.util.exc.CommandError"): "what freezers do where freezekit is not installed; here it is",
+    ("README.md", "pip install"): NETWORK,
+    ("README.md", "python3 tools/try_it.py"): "minutes: sets everything up by itself",
+    ("README.md", "python3 tools/test_it.py"): "runs these tests",
+    ("README.md", "freezekit status *.notes"): "a summary of docs/howto/command-line.md, which runs",
+    ("README.md", "freezekit check dist/myapp"): "test_a_healthy_bundle_has_no_finding",
+    ("README.md", "freezekit smoke dist/app/app"): SMOKE,
+    (TUTORIAL, "python3 -m venv .venv"): NETWORK,
+    ("docs/fleets.md", "from dask.distributed import Client"): "needs a cluster: test_a_cluster_does_the_work",
+    ("docs/fleets.md", "tenants ="): "needs a server: test_each_tenant_has_a_schema",
+    ("docs/fleets.md", "freezekit upgrade-many"): "needs a server: test_each_tenant_has_a_schema",
+    ("docs/howto/command-line.md", "freezekit upgrade-many"): f"needs bundles: test_two_releases_are_compared, {SMOKE}",
+    ("docs/howto/command-line.md", "import sys"): "test_a_shipped_program_works_from_any_folder",
+    ("docs/howto/pyinstaller.md", "pip install"): NETWORK,
+    (
+        "docs/howto/pyinstaller.md",
+        "from freezekit.build",
+    ): "test_a_spec_file_with_the_helper_notices_every_change_of_the_migrations",
+    ("docs/howto/cx_freeze.md", "pip install"): NETWORK,
+    ("docs/howto/cx_freeze.md", "from freezekit.build"): SHOWN,
+    ("docs/howto/smoke-test.md", "freezekit smoke dist/app/app"): SMOKE,
+    ("docs/howto/smoke-test.md", "SELECT title"): "test_a_rule_is_a_select_that_finds_nothing",
+    ("docs/howto/pytest.md", "def test_bundle(frozen_bundle)"): "test_an_application_is_frozen_once_per_session",
+    ("docs/howto/nuitka.md", "freezekit manifest"): "half an hour of compiling; tried by hand, once",
+}
+# What a page takes for granted.
+GIVEN = {"docs/fleets.md": 'paths = ["old.notes"]'}
+FINDINGS = "docs/findings/"
+RUNNABLE = {"python", "sh", "text"}
+CHECKED = {"toml", "yaml", "ini"}
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def is_listed(block: Block) -> bool:
+    return any(block.page == page and block.code.startswith(start) for page, start in NOT_RUN)
+
+
+def is_run(block: Block) -> bool:
+    return not is_listed(block) and block.language in RUNNABLE and not block.page.startswith((FINDINGS, TUTORIAL))
+
+
+def id_of(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project that the examples are about: two revisions, and documents of several kinds."""
+    project = Project(tmp_path_factory.mktemp("example"))
+    project.migrations.rename(project.write("myapp/__init__.py", "").with_name("migrations"))
+    where = {"folder": "myapp/migrations/versions"}
+    note = 'op.create_table("note", sa.Column("id", sa.Integer, primary_key=True), sa.Column("title", sa.Text))'
+    project.revision("0001", None, note, **where)
+    project.revision("0002", "0001", 'op.add_column("note", sa.Column("pinned", sa.Boolean))', **where)
+    settings = '[tool.freezekit]\nscript_location = "myapp:migrations"\napplication_id = 0x4E4F5445\n'
+    project.write("pyproject.toml", settings)
+    migrations = freezekit.locate(str(project.root / "myapp" / "migrations"))
+    migrations.upgrade(project.root / "old.notes", revision="0001")
+    with closing(sqlite3.connect(project.root / "old.notes")) as old, old:
+        old.execute("INSERT INTO note (title) VALUES ('Milk')")
+    for name, change in (
+        ("newer", "UPDATE alembic_version SET version_num = '0009'"),
+        ("unversioned", "DROP TABLE alembic_version"),
+        ("foreign", "PRAGMA application_id = 252006674"),
+    ):
+        with closing(sqlite3.connect(shutil.copy(project.root / "old.notes", project.root / f"{name}.notes"))) as other:
+            other.execute(change)
+            other.commit()
+    releases = project.root / "tests" / "releases"
+    releases.mkdir(parents=True)
+    shutil.copy(project.root / "old.notes", releases / "1.0.notes")
+    return project.root
+
+
+def run_page(chosen: list[Block], folder: Path) -> None:
+    """Run blocks one after the other in a process of their own."""
+    order = folder.parent / "blocks.json"
+    fields = [
+        {"where": id_of(one), "language": one.language, "code": one.code, "saved": one.saved or ""} for one in chosen
+    ]
+    order.write_text(json.dumps(fields), encoding="utf-8")
+    driver = [sys.executable, str(PROJECT / "tests" / "documents.py"), str(order)]
+    done = subprocess.run(driver, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", sorted({one.page for one in ALL if is_run(one)}))
+def test_the_examples_of_a_page_run_and_print_what_is_shown(page: str, example: Path, tmp_path: Path) -> None:
+    """In order, in a copy of one small project; a `text` block is the output of the block before it."""
+    folder = Path(shutil.copytree(example, tmp_path / "project"))
+    given = [Block(page, 0, "python", GIVEN[page], None)] if page in GIVEN else []
+    run_page(given + [one for one in ALL if one.page == page and is_run(one)], folder)
+
+
+@pytest.mark.frozen
+def test_the_tutorial_ends_with_a_frozen_program_that_opens_an_old_document(tmp_path: Path) -> None:
+    """Word by word, in an empty folder, with a real build."""
+    folder = tmp_path / "tutorial"
+    folder.mkdir()
+    run_page([one for one in ALL if one.page == TUTORIAL and not is_listed(one)], folder)
+
+
+@pytest.mark.parametrize("block", [one for one in ALL if one.language in CHECKED and not one.saved], ids=id_of)
+def test_a_configuration_that_is_shown_is_accepted(block: Block, example: Path, tmp_path: Path) -> None:
+    if block.language == "yaml":
+        assert yaml.safe_load(block.code)
+        return
+    folder = Path(shutil.copytree(example, tmp_path / "project"))
+    if block.language == "ini":
+        (folder / "pyproject.toml").unlink()
+        (folder / "alembic.ini").write_text(block.code, encoding="utf-8")
+    else:
+        text = block.code
+        if "[tool.freezekit]" not in text and "[[tool.freezekit" not in text:
+            text += '\n[tool.freezekit]\nscript_location = "myapp:migrations"\n'
+        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    assert project_chains(str(folder))
+
+
+def test_every_block_runs_or_is_listed_with_its_reason() -> None:
+    """Nothing shown is unproven without anybody knowing, and nothing is listed that is gone."""
+    unknown = [id_of(one) for one in ALL if one.language not in RUNNABLE | CHECKED and not is_listed(one)]
+    assert not unknown
+    for page, start in NOT_RUN:
+        assert any(one.page == page and one.code.startswith(start) for one in ALL), (page, start)
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").rglob("test_*.py"))
+    named = {name for reason in NOT_RUN.values() for name in re.findall(r"test_\w+", reason)}
+    assert not [name for name in named if f"def {name}(" not in sources]
+
+
+def test_every_finding_has_a_page_that_shows_what_is_really_said(tmp_path: Path) -> None:
+    """One for each id, none left over; title, level and message are those of the check."""
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "findings").glob("*.md")}
+    assert set(pages) == {one.name for one in Check}
+    said = real_messages(tmp_path)
+    index = (DOCS / "checks.md").read_text(encoding="utf-8")
+    for one in Check:
+        assert pages[one.name].startswith(f"# {one.name}: {one.title}\n")
+        assert f"**{one.level.value}**" in pages[one.name]
+        assert f"| [{one.name}](findings/{one.name}.md) | {one.title} | {one.level.value} |" in index
+        assert all(f"\n## {title}\n" in pages[one.name] for title in ("Causes", "What to do")), one.name
+        (message,) = blocks(DOCS / "findings" / f"{one.name}.md")
+        assert message.code.strip() in said[one.name]
+
+
+def test_every_error_has_a_page_that_raises_it() -> None:
+    public = {name: getattr(freezekit, name) for name in freezekit.__all__}
+    errors = {
+        name for name, one in public.items() if isinstance(one, type) and issubclass(one, freezekit.FreezekitError)
+    }
+    pages = {path.stem for path in (DOCS / "errors").glob("*.md")} - {"index"}
+    assert pages == errors - {"FreezekitError"}
+    index = (DOCS / "errors" / "index.md").read_text(encoding="utf-8")
+    for name in sorted(pages):
+        assert f"]({name}.md)" in index
+        shown = blocks(DOCS / "errors" / f"{name}.md")
+        assert f"except freezekit.{name} as error" in "".join(one.code for one in shown)
+        assert "text" in {one.language for one in shown}
