@@ -43,6 +43,11 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/howto/command-line.md", "freezekit upgrade-many"): f"needs bundles: test_two_releases_are_compared, {SMOKE}",
     ("docs/howto/command-line.md", "import sys"): "test_a_shipped_program_works_from_any_folder",
     ("docs/howto/pyinstaller.md", "pip install"): NETWORK,
+    ("docs/howto/desktop.md", "from freezekit.runtime.qt"): "needs Qt: test_the_example_for_qt_upgrades_and_cancels",
+    (
+        "docs/howto/desktop.md",
+        "pyinstaller",
+    ): "minutes: test_an_old_document_opens_and_the_window_says_what_was_upgraded",
     (
         "docs/howto/pyinstaller.md",
         "from freezekit.build",
