@@ -401,3 +401,19 @@ def test_a_version_table_that_makes_no_sense_is_refused_by_name(
     with pytest.raises(error):
         migrations.upgrade(document)
     assert content(document) == before
+
+
+def test_a_program_that_keeps_a_file_to_itself_is_waited_for_only_so_long(
+    migrations: Migrations, document: Path
+) -> None:
+    """Whoever waits may say how long, and may stop waiting, also while nobody else can even read the file."""
+    before = document.read_bytes()
+    with closing(sqlite3.connect(document, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(freezekit.DatabaseInUse) as caught:
+            migrations.upgrade(document, timeout=0.2)
+        assert 0.2 <= caught.value.waited_s < 3
+        with pytest.raises(freezekit.UpgradeCancelled):
+            migrations.upgrade(document, cancel=lambda: True)
+    assert document.read_bytes() == before
+    assert migrations.upgrade(document).applied
