@@ -44,6 +44,11 @@ def main(argv: Sequence[str] | None = None, *, window: Callable[[Path | None], i
     parser = _parser()
     if not given or (len(given) == 1 and _is_file(given[0])):
         return _show(window, Path(given[0]) if given else None)
+    if given[0] == "db":
+        from freezekit.cli import main as look_after
+        from sample_app.documents import migrations
+
+        return look_after(given[1:], migrations=migrations(), program="sample_app db")
     arguments = parser.parse_args(given)
 
     from freezekit import FreezekitError
@@ -116,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="say whether a document is up to date; changes nothing")
     status.add_argument("file", type=Path, metavar="FILE")
     status.set_defaults(run=_status)
+
+    commands.add_parser("db", add_help=False, help="look after the databases: see 'sample_app db --help'")
     return parser
 
 

@@ -109,6 +109,8 @@ def _build(form: str, work: Path) -> Path:
 def _build_with_pyinstaller(form: str, work: Path) -> Path:
     distribution = work / form
     options = ["--noconfirm", "--log-level=WARN", "--name", "sample_app", "--distpath", str(distribution)]
+    # A shipped command line prints plain text without it; the bundles of cx_Freeze have it.
+    options += ["--exclude-module", "rich"]
     # The same work folder for both forms: the second build finds the first one's analysis there, and takes seconds.
     options += ["--workpath", str(work / "pyinstaller"), "--specpath", str(work / "pyinstaller")]
     if form == "pyinstaller-onefile":

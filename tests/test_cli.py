@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,8 +22,8 @@ from sqlalchemy.exc import OperationalError
 
 import freezekit
 from freezekit import Migrations
-from freezekit.cli import main
-from freezekit.cli.program import COMMANDS
+from freezekit.cli import developers, main
+from freezekit.cli import program as commands
 
 HERE = ["--migrations", "sample_app:migrations"]
 ONE_CHAIN = '[tool.freezekit]\nscript_location = "sample_app:migrations"\n'
@@ -492,7 +493,7 @@ SHIPPED = [command for command in HELP if command not in ABOUT_BUILDS]
 
 def test_every_command_is_known_here() -> None:
     names = []
-    for command in COMMANDS:
+    for command in (*commands.SHIPPED, *developers.COMMANDS):
         below = command.commands if isinstance(command, click.Group) else {"": command}
         names += [f"{command.name} {name}".rstrip() for name in below]
     assert names == list(HELP)
@@ -550,6 +551,63 @@ def test_a_shipped_program_speaks_with_its_own_name(
     monkeypatch.setattr(sys, "argv", ["/programs/notes"])
     assert main(["plan"], migrations=migrations) == 2
     assert capsys.readouterr().err == "notes: Missing argument 'DB'. See 'notes plan --help'.\n"
+
+
+def test_a_program_can_say_what_is_typed_before_the_arguments(
+    migrations: Migrations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In help, in advice and in errors: what they name can be typed."""
+    assert main(["plan"], migrations=migrations, program="notes db") == 2
+    assert capsys.readouterr().err == "notes db: Missing argument 'DB'. See 'notes db plan --help'.\n"
+    assert main(["plan", "--help"], migrations=migrations, program="notes db") == 0
+    assert capsys.readouterr().out.startswith("Usage: notes db plan [OPTIONS] DB\n")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["status", "{}"], 10, "behind"),
+        (["upgrade", "{}"], 0, expected_head),
+        (["plan"], 2, "Missing argument"),
+        (["verify"], 0, "sample_app:migrations"),
+        (["restore"], 2, "No such command"),
+        (["create", "{}"], 2, "old.notes"),
+    ],
+    ids=["status", "upgrade", "usage", "verify", "no-command", "refused"],
+)
+def test_without_a_console_the_answer_is_in_a_file(  # noqa: PLR0913, PLR0917 - a table and fixtures
+    argv: list[str],
+    code: int,
+    said: str,
+    form: str,
+    document: Path,
+    migrations: Migrations,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An installer's step reads what happened from the file of --output, errors of usage too."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    answer = document.with_name("answer \u00e9.txt")
+    answer.write_text("of the last time, which was much longer " * 99)
+    argv = [one.format(document) for one in argv] + (["--json"] if form == "json" else [])
+    assert main([*argv, "--output", str(answer)], migrations=migrations) == code
+    text = answer.read_text(encoding="utf-8")
+    assert said in text
+    assert form == "text" or json.loads(text)["version"] == 1
+    assert sorted(path.name for path in document.parent.glob("answer*")) == [answer.name]
+
+
+@pytest.mark.parametrize("target", ["{}", "{}.missing/answer.txt", "{}/.."])
+def test_an_answer_is_not_written_where_it_must_not_be(
+    target: str, document: Path, migrations: Migrations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It replaces no database, and is refused before anything is done."""
+    before = document.read_bytes()
+    where = target.format(document) if target != "{}/.." else str(document.parent)
+    assert main(["upgrade", str(document), "--output", where], migrations=migrations) == 2
+    assert f"--output {where}" in capsys.readouterr().err
+    assert document.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -668,7 +726,8 @@ def test_nothing_imports_the_command_line() -> None:
     assert run_python("-c", code).stdout == "[]\n"
     package = Path(freezekit.__file__).parent
     others = [path for path in package.rglob("*.py") if path.parent.name != "cli" and path.name != "__main__.py"]
-    assert [path for path in others if "freezekit.cli" in path.read_text(encoding="utf-8")] == []
+    imports = re.compile(r"(from|import)\s+freezekit\.cli\b")
+    assert [path for path in others if imports.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_status_imports_neither_alembic_nor_sqlalchemy_nor_rich(document: Path) -> None:

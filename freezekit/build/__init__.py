@@ -1,1 +1,4 @@
 """What runs while freezing: it ships the scripts, what they import, and a manifest. Never part of a bundle."""
+
+NOT_SHIPPED = ("freezekit.build", "freezekit.check", "freezekit.cli.developers", "freezekit.cli.project")
+"""What an application's imports lead to only on the machine of its developer."""

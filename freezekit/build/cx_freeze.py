@@ -14,6 +14,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from freezekit.build import NOT_SHIPPED
 from freezekit.errors import FreezekitError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from freezekit.build.cargo import Application, Cargo
 
 _log = logging.getLogger(__name__)
-_EXCLUDED = ["freezekit.build", "freezekit.check", "freezekit._hooks"]
+_EXCLUDED = [*NOT_SHIPPED, "freezekit._hooks"]
 _SELFTEST = "freezekit.runtime.selftest"
 _SERVE = "freezekit.runtime.fleet.serve"
 # Goes to the end of whichever script starts the program; cx_Freeze calls its `run` with the name of the main script.

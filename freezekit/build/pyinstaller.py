@@ -12,7 +12,7 @@ import posixpath
 import sys
 from typing import TYPE_CHECKING, Any
 
-from freezekit.build import stale
+from freezekit.build import NOT_SHIPPED, stale
 from freezekit.build.cargo import Application, load, load_explicitly, plugin_imports, report_missing
 from freezekit.build.imports import resolve
 from freezekit.errors import FreezekitError
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _HOOK = "hook-freezekit.py"
 # hooks/rthooks.dat names it: where it is in a bundle, PyInstaller adds the run-time hook that asks it.
 _SELFTEST = "freezekit.runtime.selftest"
-EXCLUDED_IMPORTS = ["freezekit.build", "freezekit.check", "pip", "setuptools", "PyInstaller", "cx_Freeze"]
+EXCLUDED_IMPORTS = [*NOT_SHIPPED, "pip", "setuptools", "PyInstaller", "cx_Freeze"]
 if sys.version_info >= (3, 11):
     # Never used there, and PyInstaller would take the copy inside setuptools, and setuptools with it.
     EXCLUDED_IMPORTS.append("tomli")

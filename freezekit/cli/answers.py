@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from freezekit.errors import FreezekitError
+from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 VERSION = 1
 """Version of the JSON documents; it changes when a key changes its meaning or goes."""
@@ -48,8 +51,53 @@ def wants_json(argv: Sequence[str]) -> bool:
     return "--json" in (argv[: argv.index("--")] if "--" in argv else argv)
 
 
-def show(answer: Answer, command: str, *, as_json: bool) -> None:
-    """Print an answer to stdout, if there is one."""
+def wanted_output(argv: Sequence[str]) -> str | None:
+    """Return the file of ``--output``, also of arguments that are wrong."""
+    options = list(argv[: argv.index("--")] if "--" in argv else argv)
+    for index, one in enumerate(options):
+        if one == "--output":
+            return options[index + 1] if index + 1 < len(options) else None
+        if one.startswith("--output="):
+            return one.partition("=")[2]
+    return None
+
+
+def check_output(path: str) -> None:
+    """Refuse a file that an answer cannot or must not be written to, before anything is done.
+
+    Raises:
+        UsageError: It is a folder or a database, or its folder does not exist.
+    """
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise UsageError(f"--output {path} names no file in a folder that exists.")
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        if file.read(16) == b"SQLite format 3\0":
+            raise UsageError(f"--output {path} is a database, which is not written over: name another file.")
+
+
+@contextlib.contextmanager
+def _to_file(path: str | None) -> Iterator[None]:
+    """Write what a block prints to a file instead, as UTF-8; the file changes as a whole."""
+    if path is None:
+        yield
+        return
+    check_output(path)
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        yield
+    scratch = f"{path}.part"
+    with open(scratch, "w", encoding="utf-8") as file:
+        file.write(text.getvalue())
+    os.replace(scratch, path)
+
+
+def show(answer: Answer, command: str, *, as_json: bool, output: str | None = None) -> None:
+    """Print an answer to stdout, if there is one, or write it to a file."""
+    with _to_file(output):
+        _show(answer, command, as_json=as_json)
+
+
+def _show(answer: Answer, command: str, *, as_json: bool) -> None:
     if as_json:
         document = {"version": VERSION, "command": command, **answer.document}
         (print_line if answer.is_last_line else _print_json)(document, sys.stdout)
@@ -60,13 +108,21 @@ def show(answer: Answer, command: str, *, as_json: bool) -> None:
         _print_table(answer.table)
 
 
-def refuse(error: BaseException, program: str, command: str | None, *, as_json: bool) -> int:
-    """Print why a command failed, as JSON to stdout or as a sentence to stderr; return the exit code."""
+def refuse(error: BaseException, program: str, command: str | None, *, as_json: bool, output: str | None = None) -> int:
+    """Print why a command failed, as JSON to stdout or as a sentence to stderr, or to a file; return the exit code."""
+    try:
+        with _to_file(output):
+            _tell(error, program, command, as_json=as_json)
+    except (OSError, UsageError):
+        _tell(error, program, command, as_json=as_json)
+    return error.exit_code if isinstance(error, FreezekitError) else 1
+
+
+def _tell(error: BaseException, program: str, command: str | None, *, as_json: bool) -> None:
     if as_json:
         _print_json({"version": VERSION, "command": command, "error": error_document(error)}, sys.stdout)
     else:
         say(f"{program}: {reason(error)}", sys.stderr)
-    return error.exit_code if isinstance(error, FreezekitError) else 1
 
 
 def error_document(error: BaseException) -> dict[str, object]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from freezekit.cli.answers import is_expected, refuse, show
-from freezekit.cli.project import find_migrations, importable
+from freezekit.cli.answers import check_output, is_expected, refuse, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,21 +46,27 @@ class Command(click.Command):
         self.params.append(
             click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document, errors too.")
         )
+        if all(one.name != "output" for one in self.params):
+            help_ = "Write the answer to a file instead, errors too."
+            self.params.append(click.Option(["--output", "answer_file"], metavar="FILE", help=help_))
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command, show its answer or error, and return its exit code."""
         as_json, name = ctx.params.pop("as_json"), name_of(ctx)
+        output = ctx.params.pop("answer_file", None)
         try:
+            if output is not None:
+                check_output(output)
             # env.py and the scripts may print; what the command prints is no place for it.
             with contextlib.redirect_stdout(sys.stderr):
                 answer = self.answer(ctx)
-            show(answer, name, as_json=as_json)
+            show(answer, name, as_json=as_json, output=output)
         except BrokenPipeError:
             raise
         except Exception as error:
             if not is_expected(error):
                 raise
-            return refuse(error, ctx.find_root().info_name or "", name, as_json=as_json)
+            return refuse(error, ctx.find_root().info_name or "", name, as_json=as_json, output=output)
         return answer.exit_code
 
     def answer(self, ctx: click.Context) -> Answer:
@@ -91,6 +96,8 @@ class MigrationsCommand(Command):
         given = {name: ctx.params.pop(name, None) for name in _LOCATING}
         if ctx.obj is not None:
             return self.function(ctx.obj, **ctx.params)
+        from freezekit.cli.project import find_migrations, importable
+
         project = os.getcwd()
         with importable(project):
             migrations = find_migrations(project, given["script_location"], given["section"])

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from freezekit import __version__
-from freezekit.cli.answers import refuse, wants_json
+from freezekit.cli.answers import refuse, wanted_output, wants_json
 from freezekit.cli.backups import backups
-from freezekit.cli.builds import diff, manifest, verify
-from freezekit.cli.checks import check
+from freezekit.cli.builds import manifest, verify
 from freezekit.cli.command import name_of
 from freezekit.cli.databases import adopt, create, plan, sql, status, upgrade
 from freezekit.cli.fleets import upgrade_many_command
-from freezekit.cli.smoke import smoke
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
@@ -26,23 +24,8 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.migrations import Migrations
 
-COMMANDS = (
-    status,
-    plan,
-    sql,
-    upgrade,
-    upgrade_many_command,
-    create,
-    adopt,
-    backups,
-    verify,
-    manifest,
-    diff,
-    check,
-    smoke,
-)
-# About builds, so of no use inside one; what they need does not ship.
-_FOR_DEVELOPERS = {"diff", "check", "smoke"}
+SHIPPED = (status, plan, sql, upgrade, upgrade_many_command, create, adopt, backups, verify, manifest)
+"""The commands that a shipped program has."""
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -63,12 +46,20 @@ class _Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order of the help."""
-        names = [command.name or "" for command in COMMANDS]
-        return [name for name in names if ctx.obj is None or name not in _FOR_DEVELOPERS]
+        return list(self._by_name(ctx))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name."""
-        return super().get_command(ctx, cmd_name) if cmd_name in self.list_commands(ctx) else None
+        return self._by_name(ctx).get(cmd_name)
+
+    @staticmethod
+    def _by_name(ctx: click.Context) -> dict[str, click.Command]:
+        commands: tuple[click.Command, ...] = SHIPPED
+        if ctx.obj is None:
+            from freezekit.cli.developers import COMMANDS
+
+            commands += COMMANDS
+        return {command.name or "": command for command in commands}
 
 
 @click.group(cls=_Program, epilog=_EXIT_CODES, no_args_is_help=False)
@@ -80,13 +71,9 @@ def program() -> None:
     """
 
 
-for _command in COMMANDS:
-    program.add_command(_command)
-
-
-def run(argv: Sequence[str], migrations: Migrations | None) -> int:
+def run(argv: Sequence[str], migrations: Migrations | None, name: str | None) -> int:
     """Run one command; see :func:`freezekit.cli.main`."""
-    as_json, name = wants_json(argv), _program_name(migrations)
+    as_json, output, name = wants_json(argv), wanted_output(argv), name or _program_name(migrations)
     try:
         # click's own main would end the process to complete words for a shell, if a variable says so.
         # Older click fails to print its help where there is no stdout.
@@ -100,9 +87,9 @@ def run(argv: Sequence[str], migrations: Migrations | None) -> int:
         command = (name_of(ctx_of) if ctx_of is not None else "") or None
         path = ctx_of.command_path if ctx_of is not None else name
         usage = UsageError(f"{error.format_message()} See '{path} --help'.")
-        return refuse(usage, name, command, as_json=as_json)
+        return refuse(usage, name, command, as_json=as_json, output=output)
     except KeyboardInterrupt:
-        return refuse(FreezekitError("Interrupted."), name, None, as_json=as_json)
+        return refuse(FreezekitError("Interrupted."), name, None, as_json=as_json, output=output)
     except BrokenPipeError:
         _end_output()
         return 1

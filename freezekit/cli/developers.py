@@ -1,0 +1,9 @@
+"""The commands about projects and builds: of no use inside a bundle, so the hooks leave them out."""
+
+from __future__ import annotations
+
+from freezekit.cli.checks import check
+from freezekit.cli.releases import diff
+from freezekit.cli.smoke import smoke
+
+COMMANDS = (diff, check, smoke)
