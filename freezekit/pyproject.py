@@ -35,13 +35,14 @@ def tool_tables(path: str) -> Mapping[str, Any]:
     if not re.search(rb"tool[\s\"']*\.[\s\"']*(freezekit|alembic)", content):
         return {}
     try:
-        tool = _parse_toml(content.decode("utf-8")).get("tool", {})
+        tool = parse_toml(content.decode("utf-8")).get("tool", {})
     except ValueError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     return tool if isinstance(tool, dict) else {}
 
 
-def _parse_toml(text: str) -> dict[str, Any]:
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return a TOML document; raises ValueError for one that is none."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

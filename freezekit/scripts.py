@@ -239,6 +239,10 @@ def _topological(by_id: Mapping[str, Revision]) -> list[Revision]:
     return [by_id[revision] for revision in ready]
 
 
+# Of Alembic, and of freezekit.environment.
+_CONFIGURE = {"configure", "run"}
+
+
 class _Environment:
     """What env.py says about itself."""
 
@@ -262,14 +266,14 @@ def _read_environment(tree: Tree, content: bytes, options: Mapping[str, str], is
     tables = {
         _option_or_value(keyword.value, namespace, options)
         for called, keyword in keywords
-        if called == "configure" and keyword.arg == "version_table"
+        if called in _CONFIGURE and keyword.arg == "version_table"
     }
     table = DEFAULT_VERSION_TABLE if not tables else tables.pop() if len(tables) == 1 else None
     texts = [node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     if ("configure", None) in [(called, keyword.arg) for called, keyword in keywords]:
         # What is passed on as `**options` may hold it.
         named = [called for called, keyword in keywords if keyword.arg == "version_table"]
-        table = None if "version_table" in texts or set(named) - {"configure"} else table
+        table = None if "version_table" in texts or set(named) - _CONFIGURE else table
     names_driver = any("+aiosqlite" in text for text in texts)
     return _Environment(table, is_async=bool(names & _ASYNC_NAMES), names_driver=names_driver)
 

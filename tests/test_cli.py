@@ -483,11 +483,12 @@ HELP = {
     "backups prune": "Remove all but the newest backups",
     "verify": "Compare every script with the manifest",
     "manifest": "Print the manifest of the scripts",
+    "init": "Give a project without migrations a folder",
     "diff": "Compare the revisions of two releases",
     "check": "Look into a finished bundle",
     "smoke": "Run a finished bundle in a clean room",
 }
-ABOUT_BUILDS = ("diff", "check", "smoke")
+ABOUT_BUILDS = ("init", "diff", "check", "smoke")
 SHIPPED = [command for command in HELP if command not in ABOUT_BUILDS]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from freezekit.cli.checks import check
+from freezekit.cli.init import init
 from freezekit.cli.releases import diff
 from freezekit.cli.smoke import smoke
 
-COMMANDS = (diff, check, smoke)
+COMMANDS = (init, diff, check, smoke)
