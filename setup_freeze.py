@@ -20,9 +20,13 @@ def main() -> None:
     parser.add_argument("--zip", action="store_true", help="put all packages into library.zip")
     parser.add_argument("--zip-scripts", action="store_true", help="put the migration scripts into library.zip")
     parser.add_argument("--window", action="store_true", help="freeze the program with its window, which needs PySide6")
+    parser.add_argument("--server", action="store_true", help="ship what sample_app/server/pyproject.toml names, too")
     arguments = parser.parse_args()
 
-    options = build_exe_options("sample_app:migrations", zip_scripts=arguments.zip_scripts)
+    if arguments.server:
+        options = build_exe_options(project=Path(__file__).with_name("sample_app") / "server")
+    else:
+        options = build_exe_options("sample_app:migrations", zip_scripts=arguments.zip_scripts)
     if arguments.zip:
         options.update(zip_include_packages=["*"], zip_exclude_packages=[])
     main_script = "desktop.py" if arguments.window else "__main__.py"

@@ -122,6 +122,14 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("file", type=Path, metavar="FILE")
     status.set_defaults(run=_status)
 
+    serve = commands.add_parser("serve", help="serve the notes of a database server, brought up to date at the start")
+    serve.add_argument("--url", required=True, metavar="URL")
+    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
+    serve.add_argument("--port", type=int, default=8080, metavar="N", help="0 for any; default: %(default)s")
+    serve.add_argument("--timeout", type=float, default=300, metavar="S", help="to wait for another replica")
+    serve.add_argument("--ready-file", type=Path, metavar="FILE", help="exists while the program is ready")
+    serve.set_defaults(run=_serve)
+
     commands.add_parser("db", add_help=False, help="look after the databases: see 'sample_app db --help'")
     return parser
 
@@ -188,6 +196,18 @@ def _status(arguments: argparse.Namespace) -> None:
     status = documents.status(arguments.file)
     at = ", ".join(status.current) or "no revision"
     print(f"{status.state.value}: at {at}, {len(status.pending)} pending")
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from sample_app.server.serve import serve
+
+    serve(
+        arguments.url,
+        host=arguments.host,
+        port=arguments.port,
+        timeout=arguments.timeout,
+        file=arguments.ready_file,
+    )
 
 
 def _tell(path: Path, report: Report) -> None:

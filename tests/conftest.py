@@ -121,7 +121,12 @@ def _build_with_pyinstaller(form: str, work: Path) -> Path:
 
 
 def _build_with_cx_freeze(form: str, work: Path) -> Path:
-    options = {"cx-zip": ["--zip"], "cx-zip-scripts": ["--zip", "--zip-scripts"], "cx-window": ["--window"]}
+    options = {
+        "cx-zip": ["--zip"],
+        "cx-zip-scripts": ["--zip", "--zip-scripts"],
+        "cx-window": ["--window"],
+        "cx-server": ["--server"],
+    }
     _run_build([sys.executable, "setup_freeze.py", "--target", str(work / form), *options.get(form, [])])
     return work / form
 
