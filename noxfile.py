@@ -12,7 +12,7 @@ import nox
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 # What a wheel may lack: hooks, py.typed, a module. The rest is the same code as in the source tree.
-WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli"]
+WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli", "init"]
 # What ships inside bundles; the rest differs less from one Python to the next.
 BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
 # The tests' own files: all a run against the built wheel may see of the repository.
@@ -128,6 +128,32 @@ def wheel(session: nox.Session) -> None:
             session.run("pytest", "-n", "2", "-q", *(f"tests/test_{name}.py" for name in WHEEL_TESTS))
             forms = "onedir or cx-folder"
             session.run("pytest", "-k", forms, "-n", "2", "-q", "tests/frozen/test_sample_app_bundles.py")
+
+
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """Build what would be released, and test the wheel on every Python found; not one of the checks."""
+    session.install("--quiet", "build", "check-wheel-contents", "twine")
+    with tempfile.TemporaryDirectory() as built:
+        # The wheel is built from the sdist, so the sdist is whole.
+        session.run("python", "-m", "build", "--outdir", built, ".", silent=True)
+        (archive,), (source,) = Path(built).glob("*.whl"), Path(built).glob("*.tar.gz")
+        session.run("twine", "check", "--strict", str(archive), str(source))
+        session.run("check-wheel-contents", str(archive))
+        away = Path(built, "away")
+        for name in TEST_FILES:
+            _copy(Path(name), away / name)
+        tests = session.posargs or [f"tests/test_{name}.py" for name in WHEEL_TESTS]
+        for version in filter(lambda one: shutil.which(f"python{one}"), PYTHONS):
+            place = Path(built, version)
+            session.run(f"python{version}", "-m", "venv", str(place), external=True)
+            python = str(place / ("Scripts" if os.name == "nt" else "bin") / "python")
+            run = [python, "-m", "pip", "install", "--quiet"]
+            session.run(*run, "--upgrade", "pip", external=True)
+            group = str(Path("pyproject.toml:test"))
+            session.run(*run, f"{archive}[{EXTRAS}]", "--group", group, external=True)
+            with session.chdir(away):
+                session.run(python, "-m", "pytest", "-n", "2", "-q", *tests, external=True)
 
 
 def _copy(source: Path, destination: Path) -> None:
