@@ -139,7 +139,8 @@ def release_check(session: nox.Session) -> None:
         session.run("python", "-m", "build", "--outdir", built, ".", silent=True)
         (archive,), (source,) = Path(built).glob("*.whl"), Path(built).glob("*.tar.gz")
         session.run("twine", "check", "--strict", str(archive), str(source))
-        session.run("check-wheel-contents", str(archive))
+        # PyInstaller finds hooks by names that nobody can import: hook-freezekit.py.
+        session.run("check-wheel-contents", "--ignore", "W004", str(archive))
         away = Path(built, "away")
         for name in TEST_FILES:
             _copy(Path(name), away / name)
