@@ -93,7 +93,8 @@ def servers(session: nox.Session) -> None:
 def frozen(session: nox.Session) -> None:
     """Build every form of bundle once and run it."""
     _install_project(session, "test")
-    session.run("pytest", "-m", "frozen and not desktop and not servers", "-n", "2", "-q", "--durations=10", *session.posargs)
+    selected = ["-m", "frozen and not desktop and not servers"]
+    session.run("pytest", *selected, "-n", "2", "-q", "--durations=10", *session.posargs)
 
 
 @nox.session
