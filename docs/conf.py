@@ -63,7 +63,9 @@ def _helps(command: click.Command, parent: click.Context | None, name: str) -> I
     yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for one in command.list_commands(context):
-            yield from _helps(command.commands[one], context, one)
+            found = command.get_command(context, one)
+            if found is not None:
+                yield from _helps(found, context, one)
 
 
 def setup(app: Sphinx) -> None:

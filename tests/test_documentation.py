@@ -28,6 +28,8 @@ TUTORIAL = "docs/tutorial.md"
 NETWORK = "installs from the network; the tests have all of it installed"
 SHOWN = "test_migrations_are_shipped_however_the_freezer_is_started freezes with it"
 SMOKE = "test_a_good_bundle_passes_every_phase"
+REPLICAS = "needs a server: test_replicas_that_start_at_once_answer_while_one_upgrades_and_all_get_ready"
+DB = "needs a bundle: test_an_administrator_looks_after_a_document_with_the_shipped_program"
 NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "alembic.util.exc.CommandError"): "what freezers do where freezekit is not installed; here it is",
     ("README.md", "pip install"): NETWORK,
@@ -57,6 +59,11 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/howto/smoke-test.md", "freezekit smoke dist/app/app"): SMOKE,
     ("docs/howto/smoke-test.md", "SELECT title"): "test_a_rule_is_a_select_that_finds_nothing",
     ("docs/howto/pytest.md", "def test_bundle(frozen_bundle)"): "test_an_application_is_frozen_once_per_session",
+    ("docs/howto/replicas.md", "report = migrations.upgrade"): REPLICAS,
+    ("docs/howto/replicas.md", "notify("): REPLICAS,
+    ("docs/howto/replicas.md", "[Service]"): "needs systemd: what it hears is tested, itself it is not",
+    ("docs/howto/replicas.md", "sample_app db"): DB,
+    ("docs/howto/containers.md", "FROM python"): "needs a container engine; the page says that it is untested",
     ("docs/howto/nuitka.md", "freezekit manifest"): "half an hour of compiling; tried by hand, once",
 }
 # What a page takes for granted.
