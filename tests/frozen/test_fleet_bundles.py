@@ -15,6 +15,7 @@ from projects import (
     Workshop,
     history,
     migrated,
+    program,
     revision,
     shipped,
     without_site_packages,
@@ -112,9 +113,9 @@ def test_a_variable_set_by_anybody_else_makes_no_worker(fleet: Bundle, tmp_path:
     assert found["counts"]["upgraded"] == 8
 
 
-def test_what_is_about_fleets_ships_only_where_it_is_named(fleet: Bundle, build_bundle: object) -> None:
-    """sample_app names none of it."""
+def test_what_is_about_fleets_ships_only_where_it_is_named(fleet: Bundle, workshop: Workshop) -> None:
     names = [name for name, _ in shipped(fleet.folder)]
     assert any("runtime" in name and "fleet" in name for name in names)
-    other: Bundle = build_bundle("cx-folder")  # type: ignore[operator]
+    files = {"app.py": program("'migrations'"), **history("migrations")}
+    other = workshop.freeze(Project("one document at a time", files))
     assert not [name for name, _ in shipped(other.folder) if "runtime" in name and "fleet" in name]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from bundles import Bundle
 
+# The command line is the same in every form; starting it often takes its time.
+ONE_OF_EACH = ["pyinstaller-onedir", "cx-folder"]
+
 
 def opened(bundle: Bundle, document: Path, **how: Any) -> dict[str, Any]:
     result = bundle.run("open", document, "--json", **how)
@@ -165,6 +168,7 @@ def test_what_freezekit_adds_to_a_bundle_is_small(build_bundle: Callable[[str], 
     assert sum(command_line) < 100_000
 
 
+@pytest.mark.parametrize("bundle", ONE_OF_EACH, indirect=True)
 def test_an_administrator_looks_after_a_document_with_the_shipped_program(bundle: Bundle, tmp_path: Path) -> None:
     """`sample_app db ...` says where it stands, upgrades it, lists the backup and verifies the scripts."""
     document = Path(shutil.copy(RELEASES[0], tmp_path / "old.notes"))
@@ -192,6 +196,7 @@ def test_the_shipped_command_line_refuses_what_is_not_for_administrators(bundle:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes streams as a shell does")
+@pytest.mark.parametrize("bundle", ONE_OF_EACH, indirect=True)
 def test_an_installers_step_without_a_console_reads_the_answer_from_a_file(bundle: Bundle, tmp_path: Path) -> None:
     """Started with no standard streams at all, the program ends with its exit code and writes what it would print."""
     document, answer = Path(shutil.copy(RELEASES[0], tmp_path / "old.notes")), tmp_path / "answer.json"
