@@ -30,6 +30,7 @@ SHOWN = "test_migrations_are_shipped_however_the_freezer_is_started freezes with
 SMOKE = "test_a_good_bundle_passes_every_phase"
 REPLICAS = "needs a server: test_replicas_that_start_at_once_answer_while_one_upgrades_and_all_get_ready"
 DB = "needs a bundle: test_an_administrator_looks_after_a_document_with_the_shipped_program"
+WINDOW = "needs a screen: test_the_tutorial_ends_with_a_frozen_window"
 NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "alembic.util.exc.CommandError"): "what freezers do where freezekit is not installed; here it is",
     ("README.md", "pip install"): NETWORK,
@@ -39,6 +40,9 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "freezekit check dist/myapp"): "test_a_healthy_bundle_has_no_finding",
     ("README.md", "freezekit smoke dist/app/app"): SMOKE,
     (TUTORIAL, "python3 -m venv .venv"): NETWORK,
+    (TUTORIAL, 'pip install "PySide6'): NETWORK,
+    (TUTORIAL, "cxfreeze build --script window.py"): WINDOW,
+    (TUTORIAL, "cp elsewhere/old.notes.0001.bak"): WINDOW,
     ("docs/fleets.md", "from dask.distributed import Client"): "needs a cluster: test_a_cluster_does_the_work",
     ("docs/fleets.md", "tenants ="): "needs a server: test_each_tenant_has_a_schema",
     ("docs/fleets.md", "freezekit upgrade-many"): "needs a server: test_each_tenant_has_a_schema",
