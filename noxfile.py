@@ -15,8 +15,20 @@ EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli", "init"]
 # What ships inside bundles; the rest differs less from one Python to the next.
 BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
-# What is the same on every Python: pages, and the files of a release.
-ONCE_TESTS = ["documentation", "packaging"]
+# What needs no other Python, or what no other Python runs: the pages, the files of a release, and what looks at bundles.
+ONCE_TESTS = [
+    "documentation",
+    "packaging",
+    "readme",
+    "howto",
+    "check",
+    "check_bundle",
+    "check_formats",
+    "smoke",
+    "release",
+]
+# Sessions with the same needs share an environment, which takes half a minute to make.
+SHARED = {"venv_location": ".nox/shared"}
 # The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
@@ -60,7 +72,7 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session
+@nox.session(**SHARED)
 def docs(session: nox.Session) -> None:
     """Build the documentation into build/docs; a warning is an error."""
     _install_project(session, "docs")
@@ -69,7 +81,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests that need neither bundle nor server: all on the oldest and newest Python found, else a part."""
+    """Run the tests that need neither bundle nor server: all on the newest Python found, less on the others."""
     _install_project(session, "test")
     found = [version for version in PYTHONS if shutil.which(f"python{version}")]
     part = [] if session.python in {found[0], found[-1]} else [f"tests/test_{name}.py" for name in BETWEEN_TESTS]
@@ -79,7 +91,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *selected, *(session.posargs or part))
 
 
-@nox.session
+@nox.session(**SHARED)
 def faults(session: nox.Session) -> None:
     """Kill upgrades, fail their system calls, cut their power; ten times as often with ``-- --faults 10``."""
     _install_project(session, "test")
@@ -93,7 +105,7 @@ def servers(session: nox.Session) -> None:
     session.run("pytest", "-m", "servers", "-n", "2", "-q", "--durations=10", *session.posargs)
 
 
-@nox.session
+@nox.session(**SHARED)
 def frozen(session: nox.Session) -> None:
     """Build every form of bundle once and run it."""
     _install_project(session, "test")

@@ -30,6 +30,13 @@ class Ledger:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;{_TABLES}BEGIN")
 
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()
+
     def first_of(self, key: str, name: str) -> str | None:
         """Return the name under which the same file or database was entered before; enter it if it was not."""
         row = key.encode(errors="surrogatepass"), name.encode(errors="surrogatepass")

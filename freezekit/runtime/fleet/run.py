@@ -101,6 +101,9 @@ def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
     fleet = _Fleet(order, crew, limits, on_progress)
     try:
         fleet.run(entries(databases))
+    except BaseException:
+        fleet.ledger.close()
+        raise
     finally:
         crew.end()
     return FleetReport(fleet.ledger, time.monotonic() - started)
