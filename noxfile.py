@@ -15,7 +15,7 @@ EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli", "init"]
 # What ships inside bundles; the rest differs less from one Python to the next.
 BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
-# What needs no other Python, or what no other Python runs: the pages, the files of a release, and what looks at bundles.
+# What needs no other Python: the pages, the files of a release, and what looks at bundles.
 ONCE_TESTS = [
     "documentation",
     "packaging",
@@ -27,8 +27,6 @@ ONCE_TESTS = [
     "smoke",
     "release",
 ]
-# Sessions with the same needs share an environment, which takes half a minute to make.
-SHARED = {"venv_location": ".nox/shared"}
 # The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
@@ -72,7 +70,7 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session(**SHARED)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into build/docs; a warning is an error."""
     _install_project(session, "docs")
@@ -91,7 +89,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *selected, *(session.posargs or part))
 
 
-@nox.session(**SHARED)
+@nox.session
 def faults(session: nox.Session) -> None:
     """Kill upgrades, fail their system calls, cut their power; ten times as often with ``-- --faults 10``."""
     _install_project(session, "test")
@@ -105,7 +103,7 @@ def servers(session: nox.Session) -> None:
     session.run("pytest", "-m", "servers", "-n", "2", "-q", "--durations=10", *session.posargs)
 
 
-@nox.session(**SHARED)
+@nox.session
 def frozen(session: nox.Session) -> None:
     """Build every form of bundle once and run it."""
     _install_project(session, "test")
