@@ -334,6 +334,39 @@ def test_cancelling_rolls_back_what_runs_and_names_the_rest(project: Project) ->
     }  # fmt: skip
 
 
+@pytest.fixture
+def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a frozen program that was built without the hooks: it cannot start itself as a worker."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+
+@pytest.mark.usefixtures("without_workers")
+def test_a_program_that_cannot_start_itself_does_the_work_itself(project: Project) -> None:
+    """And a statement that never ends is cancelled all the same."""
+    project.revision("b2", "a1", ENDLESS)
+    files, located = old_files(project, "abc"), project.located()
+    Path(f"{files[1]}.endless").touch()
+    report = upgrade_many(files, located, cancel=Path(f"{files[1]}.begun").exists)
+    assert {name: one.result for name, one in by_name(report).items()} == {
+        "a.db": "upgraded",
+        "b.db": "left",
+        "c.db": "left",
+    }
+
+
+@pytest.mark.usefixtures("without_workers")
+def test_ctrl_c_ends_a_program_that_does_the_work_itself_in_order(project: Project) -> None:
+    """What ran is rolled back and not begun again; the rest is told as left before the interrupt goes on."""
+    body = f"import os; os.mkdir({str(project.root.parent / 'begun')!r}); raise KeyboardInterrupt"
+    project.revision("b2", "a1", body)
+    files, located = old_files(project, "abc"), project.located()
+    before, told = content(files[0]), []
+    with pytest.raises(KeyboardInterrupt):
+        upgrade_many(files, located, on_progress=told.append)
+    assert [one.outcome.result for one in told] == ["left"] * 3
+    assert content(files[0]) == before
+
+
 def test_what_the_callers_function_raises_ends_the_run_in_order(migrations: Migrations, documents: list[Path]) -> None:
     def full(_progress: FleetProgress) -> None:
         raise OSError("no room for the list")

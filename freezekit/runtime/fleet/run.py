@@ -266,7 +266,7 @@ class _Fleet:
     def _take(self, future: Future[Any], what: Entry | list[Entry], attempt: int) -> None:
         """Use the result of a task; have a task repeated whose worker ended without an answer."""
         error = None if future.cancelled() else future.exception()
-        if future.cancelled() or (error is not None and self._stopped):
+        if future.cancelled() or (error is not None and (self._stopped or not isinstance(error, Exception))):
             for entry in (what,) if isinstance(what, Entry) else what:
                 self._leave(entry)
         elif error is not None and attempt < _ATTEMPTS:
