@@ -13,20 +13,9 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 # What a wheel may lack: hooks, py.typed, a module. The rest is the same code as in the source tree.
 WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli", "init"]
-# What ships inside bundles; the rest differs less from one Python to the next.
+# What ships inside bundles: all of it on the oldest Python, the core of it on those between.
 BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
-# What needs no other Python: the pages, the files of a release, and what looks at bundles.
-ONCE_TESTS = [
-    "documentation",
-    "packaging",
-    "readme",
-    "howto",
-    "check",
-    "check_bundle",
-    "check_formats",
-    "smoke",
-    "release",
-]
+SHIPPED_TESTS = [*BETWEEN_TESTS, "backup", "fleet", "scripts", "records"]
 # The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
@@ -82,9 +71,8 @@ def tests(session: nox.Session) -> None:
     """Run the tests that need neither bundle nor server: all on the newest Python found, less on the others."""
     _install_project(session, "test")
     found = [version for version in PYTHONS if shutil.which(f"python{version}")]
-    part = [] if session.python in {found[0], found[-1]} else [f"tests/test_{name}.py" for name in BETWEEN_TESTS]
-    if session.python != found[-1]:
-        part += [f"--ignore=tests/test_{name}.py" for name in ONCE_TESTS]
+    names = {found[0]: SHIPPED_TESTS, found[-1]: []}.get(session.python, BETWEEN_TESTS)
+    part = [f"tests/test_{name}.py" for name in names]
     selected = ["-m", "not frozen and not faults and not servers and not desktop", "-n", "2", "-q"]
     session.run("pytest", *selected, *(session.posargs or part))
 
