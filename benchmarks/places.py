@@ -213,7 +213,7 @@ class Workbench:
         self._measure_memory_of_fleets(scripts, current, count)
 
     def _measure_memory_of_fleets(self, scripts: Path, current: Path, count: int) -> None:
-        small = self.plan.folder / "small.db"
+        small = self.plan.folder / "only a version.db"
         with closing(sqlite3.connect(current)) as whole, closing(sqlite3.connect(small)) as version:
             rows = whole.execute("SELECT version_num FROM alembic_version").fetchall()
             version.execute("PRAGMA page_size = 512")

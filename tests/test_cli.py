@@ -757,8 +757,8 @@ def test_an_environment_variable_does_not_end_the_host(
 @pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
 @pytest.mark.parametrize(
     ("argv", "expected"),
-    [(["upgrade"], "8/8"), (["status"], "8 pending")],
-    ids=["a bar for upgrade", "a table for status"],
+    [(["upgrade"], "8/8"), (["upgrade-many"], "1/1"), (["status"], "8 pending")],
+    ids=["a bar for upgrade", "a bar for upgrade-many", "a table for status"],
 )
 def test_a_person_at_a_terminal_sees(argv: list[str], expected: str, document: Path) -> None:
     """A progress bar while revisions run, and tables; neither without a terminal."""

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sample_data import RELEASES
+
+from freezekit.check.run import check
+from freezekit.check.smoke import smoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +74,12 @@ def test_a_bundle_with_the_window_holds_the_modules_of_qt_that_it_uses(window_bu
     modules = {path.name.partition(".")[0] for path in window_bundle.folder.rglob("PySide6/Qt*.so")}
     assert {"QtCore", "QtGui", "QtWidgets"} <= modules <= {"QtCore", "QtGui", "QtWidgets", "QtDBus", "QtNetwork"}
     assert not [path for path in window_bundle.folder.rglob("*") if "PyQt6" in path.name]
+
+
+def test_the_bundle_with_the_window_is_checked_and_smoked(window_bundle: Bundle) -> None:
+    assert check(window_bundle.folder).findings == ()
+    report = smoke(window_bundle.executable, databases=RELEASES[:1], app_command="open {db}", skip={"twice", "killed"})
+    assert report.failure is None
 
 
 def test_the_frozen_window_is_a_command_line_too(window_bundle: Bundle, tmp_path: Path) -> None:
