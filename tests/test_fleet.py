@@ -576,6 +576,17 @@ class TestCommandLine:
         assert upgraded["backup"].endswith(".bak")
         assert last["summary"].items() >= {"upgraded": 6, "failed": 1, "left": 0}.items()
 
+    def test_all_lines_go_to_a_file_if_one_is_named(
+        self, documents: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A step of an installer has no standard output to read them from."""
+        answer = tmp_path / "answer.jsonl"
+        assert main(["upgrade-many", *map(str, documents), "--json", "--output", str(answer), *HERE]) == 0
+        *found, last = map(json.loads, answer.read_text(encoding="utf-8").splitlines())
+        assert {one["database"] for one in found} == set(map(str, documents))
+        assert last["summary"]["upgraded"] == 6
+        assert capsys.readouterr().out == ""
+
     def test_a_person_gets_a_summary_and_what_failed(
         self, documents: list[Path], capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -303,10 +303,11 @@ def build_exe_options(
     modules, missing = resolve(cargo.imports, [*sys.path, *cargo.search])
     report_missing(missing)
     files = _laid_out(cargo, "" if zip_scripts else "lib/")
-    if cargo.tests_itself:
-        import cx_Freeze.hooks
+    import cx_Freeze.hooks
 
-        setattr(cx_Freeze.hooks, load_freezekit_runtime_selftest.__name__, load_freezekit_runtime_selftest)
+    for hook in (load_freezekit_runtime_selftest, load_freezekit_runtime_fleet_serve):
+        setattr(cx_Freeze.hooks, hook.__name__, hook)
+    if cargo.tests_itself:
         modules.append(_SELFTEST)
     return {
         "zip_includes" if zip_scripts else "include_files": [(source, target) for target, source in files.items()],

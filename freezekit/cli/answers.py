@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 VERSION = 1
 """Version of the JSON documents; it changes when a key changes its meaning or goes."""
@@ -37,6 +37,7 @@ class Answer:
         table: What a person reads below that.
         exit_code: The exit code of the command.
         is_last_line: Whether the document is the last of several, one on each line, that were printed before.
+        lines: Those of them that were not printed yet.
     """
 
     document: Mapping[str, object]
@@ -44,6 +45,7 @@ class Answer:
     table: Table | None = None
     exit_code: int = 0
     is_last_line: bool = False
+    lines: Iterable[Mapping[str, object]] = ()
 
 
 def wants_json(argv: Sequence[str]) -> bool:
@@ -99,6 +101,8 @@ def show(answer: Answer, command: str, *, as_json: bool, output: str | None = No
 
 def _show(answer: Answer, command: str, *, as_json: bool) -> None:
     if as_json:
+        for line in answer.lines:
+            print_line({"version": VERSION, "command": command, **line}, sys.stdout)
         document = {"version": VERSION, "command": command, **answer.document}
         (print_line if answer.is_last_line else _print_json)(document, sys.stdout)
         return

@@ -31,7 +31,8 @@ class _Streaming(MigrationsCommand):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command; see :class:`~freezekit.cli.command.Command`."""
-        ctx.meta["lines"] = sys.stdout if ctx.params["as_json"] else None
+        ctx.meta["to_file"] = ctx.params.get("answer_file") is not None
+        ctx.meta["lines"] = sys.stdout if ctx.params["as_json"] and not ctx.meta["to_file"] else None
         return super().invoke(ctx)
 
 
@@ -77,7 +78,8 @@ def upgrade_many_command(ctx: click.Context, /, migrations: Migrations, **option
         )
     summary = {"summary": {**report.counts, "seconds": round(report.seconds, 3)}}
     exit_code = 0 if report.ok else 1
-    return Answer(summary, _summary(report), _failures(report), exit_code=exit_code, is_last_line=True)
+    lines = map(_document, report) if ctx.meta["to_file"] else ()
+    return Answer(summary, _summary(report), _failures(report), exit_code, is_last_line=True, lines=lines)
 
 
 def _databases(options: Mapping[str, Any], opened: contextlib.ExitStack) -> Iterator[str | Tenant]:
