@@ -44,14 +44,16 @@ def serve() -> None:
     from freezekit.runtime.fleet import tasks
 
     tasks.is_worker = True
+    is_settled = False
     with _pipes() as (asked_for, answers):
         while (task := _next(asked_for)) is not None:
             pickle.dump(_answer(*task), answers)
             answers.flush()
-            if task[0] is tasks.upgrade and not gc.get_freeze_count():
+            if task[0] is tasks.upgrade and not is_settled:
                 # Alembic is loaded, for good: looking through it for garbage again and again would only cost time.
                 gc.collect()
                 gc.freeze()
+                is_settled = True
     raise SystemExit(0)
 
 
