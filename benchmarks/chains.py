@@ -99,9 +99,15 @@ def _body(number: int) -> tuple[str, str]:
     return f"step {number} for {kind}_{block}", body
 
 
+def tables_of_last_block(count: int) -> tuple[str, str]:
+    """Return the tables that the last ten revisions of a chain make and change."""
+    block = (count - 1) // len(_STEPS)
+    return f"customer_{block}", f"order_{block}"
+
+
 def last_statement(count: int) -> str:
     """Return the SQL that the last revision of a chain boils down to: what the bare floor runs."""
-    table = f"customer_{(count - 1) // len(_STEPS)}"
+    table, _ = tables_of_last_block(count)
     return f"ALTER TABLE {table} ADD COLUMN extra_{count - 1} VARCHAR(40)"
 
 

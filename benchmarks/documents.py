@@ -15,9 +15,14 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import alembic
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HERE = Path(__file__).resolve().parent
 MEGABYTE = 1_000_000
 SIZES = {"small": 0.2 * MEGABYTE, "large": 100 * MEGABYTE}
 _ROW_BYTES = 1_024
@@ -137,7 +142,22 @@ def upgrade(who: str, scripts: str, path: str) -> None:
     freezekit.locate(scripts).upgrade(path, backup=backup)
 
 
-def taken(who: str, scripts: Path, original: Path, folder: Path) -> dict[str, float]:
+def slow_disk(folder: Path) -> dict[str, str] | None:
+    """Return the environment of a process for which each sync takes a millisecond longer; None without a compiler.
+
+    What a sync takes differs by more than a hundred times between disks, and some systems only pretend to sync.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return None
+    shim = folder / "slow_sync.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", shim, _HERE / "slow_sync.c", "-ldl"], check=True)
+    return {"LD_PRELOAD": str(shim)}
+
+
+def taken(
+    who: str, scripts: Path, original: Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """Upgrade a copy of a document in a process of its own; return the seconds and bytes that took."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -145,7 +165,9 @@ def taken(who: str, scripts: Path, original: Path, folder: Path) -> dict[str, fl
     shutil.copyfile(original, document)
     os.sync()
     words = [sys.executable, __file__, who, str(scripts), str(document)]
-    result = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    result = subprocess.run(
+        words, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True, check=True
+    )
     found: dict[str, float] = json.loads(result.stdout)
     return found
 

@@ -1,6 +1,7 @@
 """Many small documents: beside one process of Alembic each, beside a loop over it, and beside bare sqlite3.
 
-Started as a program it upgrades or sifts a folder once and prints what that took: ``fleets.py WORKERS SCRIPTS FOLDER``.
+Started as a program it upgrades or sifts a folder once and prints what that took: ``fleets.py WORKERS SCRIPTS FOLDER
+[--no-backup]``.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def copies(original: Path, folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def taken(workers: int, scripts: Path, folder: Path) -> dict[str, float]:
+def taken(workers: int, scripts: Path, folder: Path, *, backup: bool = True) -> dict[str, float]:
     """Have a new process upgrade every document of a folder; return seconds, peak of memory, and how many it was."""
-    command = [sys.executable, __file__, str(workers), str(scripts), str(folder)]
+    command = [sys.executable, __file__, str(workers), str(scripts), str(folder), *["--no-backup"] * (not backup)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
@@ -86,10 +87,11 @@ def process_seconds(scripts: Path, paths: list[Path]) -> float:
 def _main() -> None:
     import freezekit
 
-    workers, scripts, folder = int(sys.argv[1]), *sys.argv[2:]
+    workers, scripts, folder, *flags = int(sys.argv[1]), *sys.argv[2:]
+    backup = None if flags else freezekit.Backup()
     migrations = freezekit.locate(scripts)
     started = time.perf_counter()
-    report = freezekit.upgrade_many(f"{folder}/*.db", migrations, workers=workers)
+    report = freezekit.upgrade_many(f"{folder}/*.db", migrations, workers=workers, backup=backup)
     ended = time.perf_counter()
     if not report.ok:
         raise SystemExit(f"{report}: {next(report.failures)}")

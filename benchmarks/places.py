@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import bundles
 import documents
 import fleets
-from chains import last_statement, revision_id, write_chain, write_configuration
+from chains import last_statement, revision_id, tables_of_last_block, write_chain, write_configuration
 from measure import Command, Effort, Summary, interleaved, summary
 
 import freezekit
@@ -94,6 +94,21 @@ class Workbench:
             bundles.written(folder, f"{package(length)}:migrations", folder)
         return folder
 
+    def behind_with_few_tables(self, length: int) -> Path:
+        """Return a database that lacks the last revision of a chain, and has no more tables than that of the shortest.
+
+        A longer chain has more tables, which SQLite reads and freezekit checks; this leaves only what the chain costs.
+        """
+        shortest = self.plan.lengths[0]
+        path = self.plan.folder / f"{length}-behind-with-few-tables.db"
+        shutil.copyfile(self.databases[shortest][1], path)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for old, new in zip(tables_of_last_block(shortest), tables_of_last_block(length), strict=True):
+                if old != new:
+                    connection.execute(f'ALTER TABLE "{old}" RENAME TO "{new}"')
+            connection.execute("UPDATE alembic_version SET version_num = ?", (revision_id(length - 2),))
+        return path
+
     @cached_property
     def databases(self) -> Mapping[int, tuple[Path, Path]]:
         """For each length, a database at head and one that lacks the last revision."""
@@ -135,18 +150,23 @@ class Workbench:
             for case in _CASES:
                 self.say(f"{place}: {case}, {length} revisions")
                 self.add((place, case, length), self._case(case, command, root, length))
+            self.say(f"{place}: upgrade of few tables, {length} revisions")
+            few = self.behind_with_few_tables(length)
+            self.add((place, "upgrade of few tables", length), self._case("upgrade", command, root, length, few))
         for length in self.plan.lengths:
             self.say(f"{place}: whole processes, {length} revisions")
             self._measure_processes(place, command, root, length)
 
-    def _case(self, case: str, command: Command, root: Path, length: int) -> dict[str, list[float]]:
+    def _case(
+        self, case: str, command: Command, root: Path, length: int, document: Path | None = None
+    ) -> dict[str, list[float]]:
         current, behind = self.databases[length]
         effort = self.plan.effort(_EFFORTS[case])
         request = {
             "location": f"{package(length)}:migrations",
             "folder": str(root / package(length) / "migrations"),
             "current": str(current),
-            "behind": str(behind),
+            "behind": str(document or behind),
             "statement": last_statement(length),
             "scratch": str(self.plan.folder),
             "effort": {"seconds": effort.seconds, "rounds": effort.rounds},
@@ -170,38 +190,49 @@ class Workbench:
         """Measure upgrades of whole documents over a history of many kinds of revisions, each in a fresh process."""
         scripts = documents.write_scripts(self.plan.folder / "document_scripts")
         _ship_manifest(scripts)
+        slow = documents.slow_disk(self.plan.folder)
         for size, bytes_ in documents.SIZES.items():
-            self.say(f"documents: {size}")
             original = self.plan.folder / f"{size}.db"
             documents.write_document(scripts, original, bytes_)
-            found: dict[str, dict[str, list[float]]] = {}
+            once = partial(documents.taken, scripts=scripts, original=original)
+            self._measure_document(f"{size} document", once)
+            if slow is not None and size == "small":
+                self._measure_document(f"{size} document on a slow disk", partial(once, environment=slow))
 
-            def once(who: str, original: Path = original, found: dict[str, dict[str, list[float]]] = found) -> float:
-                taken = documents.taken(who, scripts, original, self.plan.folder / "work")
-                for what, value in taken.items():
-                    found.setdefault(what, {}).setdefault(who, []).append(value)
-                return taken["seconds"]
+    def _measure_document(self, case: str, upgrade: Callable[..., dict[str, float]]) -> None:
+        self.say(f"documents: {case}")
+        found: dict[str, dict[str, list[float]]] = {}
 
-            whos = ("alembic", "freezekit", "freezekit, with backup")
-            interleaved({who: partial(once, who) for who in whos}, self.plan.effort(60.0))
-            for what, samples in found.items():
-                warm = {who: values[1:] for who, values in samples.items()}
-                self.add((SOURCE, f"{size} document, {what}", 0), warm, "s" if what == "seconds" else "bytes")
+        def once(who: str) -> float:
+            taken = upgrade(who, folder=self.plan.folder / "work")
+            for what, value in taken.items():
+                found.setdefault(what, {}).setdefault(who, []).append(value)
+            return taken["seconds"]
+
+        whos = ("alembic", "freezekit", "freezekit, with backup")
+        interleaved({who: partial(once, who) for who in whos}, self.plan.effort(60.0))
+        for what, samples in found.items():
+            warm = {who: values[1:] for who, values in samples.items()}
+            self.add((SOURCE, f"{case}, {what}", 0), warm, "s" if what == "seconds" else "bytes")
 
     def measure_fleets(self) -> None:
-        """Measure many documents at once, each with one revision pending, and many that are current."""
+        """Measure many documents at once, each with one revision pending, and many that are current.
+
+        Nobody starts in a fuller folder than another: how long a file takes to make depends on how many there are.
+        """
         # Starting processes must not count: a short run still takes a tenth, any other all.
         length, count = self.plan.lengths[0], FLEET if self.plan.share >= _WHOLE_FLEET else FLEET // 10
         current, behind = self.databases[length]
         scripts, folder = self.project / package(length) / "migrations", self.plan.folder / "fleet"
         self.say(f"fleets: {count} documents, plain Alembic by some of them")
-        looped = fleets.looped_seconds(scripts, fleets.copies(behind, folder, FLEET // 40))
-        each = fleets.process_seconds(scripts, fleets.copies(behind, folder, FLEET // 40))
+        looped = fleets.looped_seconds(scripts, fleets.copies(behind, folder, count))
+        each = fleets.process_seconds(scripts, fleets.copies(behind, folder, count))
         samples = {"alembic": [each * count], "alembic, in a loop": [looped * count]}
-        for workers in (1, 2):
-            self.say(f"fleets: {count} documents, {workers} workers")
+        for workers, backup in ((1, False), (2, False), (1, True), (2, True)):
+            who = f"freezekit{', with backup' * backup}, {workers} workers"
+            self.say(f"fleets: {count} documents, {who}")
             fleets.copies(behind, folder, count)
-            samples[f"freezekit, {workers} workers"] = [fleets.taken(workers, scripts, folder)["seconds"]]
+            samples[who] = [fleets.taken(workers, scripts, folder, backup=backup)["seconds"]]
         self.add((SOURCE, "fleet", length), samples)
         self.say(f"fleets: {count} documents that are current")
         paths = fleets.copies(current, folder, count)

@@ -108,9 +108,9 @@ def targets(longest: int) -> list[Target]:
         Target(f"upgrade, 1 of {n} pending: than Alembic", *_pair("upgrade", longest), "faster", 8),
         Target("… with its backup", *_pair("upgrade", longest, backup), "faster", 8),
         Target(
-            f"… of {longest} revisions, of that of 10",
-            Series("upgrade", longest, "freezekit"),
-            Series("upgrade", 10, "freezekit"),
+            f"… of {longest} revisions, of that of 10, with as many tables",
+            Series("upgrade of few tables", longest, "freezekit"),
+            Series("upgrade of few tables", 10, "freezekit"),
             "times",
             2,
         ),
@@ -126,6 +126,7 @@ def targets(longest: int) -> list[Target]:
         ),
         Target("a document of 100 MB, with its backup: of Alembic", *_document("large", "seconds"), "times", 0.9),
         Target("a document of 0.2 MB, with its backup: of Alembic", *_document("small", "seconds"), "times", 0.4),
+        Target("… where a sync takes 1 ms", *_document("small", "seconds", " on a slow disk"), "times", 0.4),
         Target("memory for 100 MB: above Alembic", *_document("large", "memory"), "above", 300, _MB, "MB"),
         Target("room on disk for 100 MB: of Alembic's", *_document("large", "room"), "times", 1.5),
         *_fleet_targets(),
@@ -134,11 +135,15 @@ def targets(longest: int) -> list[Target]:
 
 def _fleet_targets() -> list[Target]:
     one, two = (f"freezekit, {workers} workers" for workers in (1, 2))
+    with_one, with_two = (f"freezekit, with backup, {workers} workers" for workers in (1, 2))
     case = ("fleet", 10)
+    loop = "alembic, in a loop"
     least, most = FLEET // 10, FLEET * 10
     return [
-        Target("many documents, 2 workers: than an Alembic process each", *_pair(*case, two), "faster", 20),
-        Target("… than Alembic in a loop", *_pair(*case, two, "alembic, in a loop"), "faster", 2.5),
+        Target("many documents, backups, 2 workers: than a process each", *_pair(*case, with_two), "faster", 20),
+        Target("… than Alembic in a loop, which makes no backups", *_pair(*case, with_two, loop), "faster", 2.5),
+        Target("… than with 1 worker", *_pair(*case, with_two, with_one), "faster", 1.7),
+        Target("… without backups: than Alembic in a loop", *_pair(*case, two, loop), "faster", 2.5),
         Target("… than with 1 worker", *_pair(*case, two, one), "faster", 1.7),
         Target("many current documents: of bare sqlite3", *_pair("sift", 10, other="floor"), "times", 2),
         Target(
@@ -153,8 +158,8 @@ def _fleet_targets() -> list[Target]:
     ]
 
 
-def _document(size: str, what: str) -> tuple[Series, Series]:
-    return _pair(f"{size} document, {what}", 0, "freezekit, with backup")
+def _document(size: str, what: str, where: str = "") -> tuple[Series, Series]:
+    return _pair(f"{size} document{where}, {what}", 0, "freezekit, with backup")
 
 
 class _Found:

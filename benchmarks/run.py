@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -23,11 +24,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _keep_what_is_compiled(folder: Path) -> None:
+    """Have every process find its modules, and Alembic its scripts, compiled, as on the machines of users."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
 def main() -> None:
     """Measure, print tables, write the figures and the plot."""
     arguments = _arguments()
     freezers = () if arguments.no_bundles else FREEZERS
     with tempfile.TemporaryDirectory(prefix="freezekit-bench-") as folder:
+        _keep_what_is_compiled(Path(folder) / "compiled")
         lengths, share, rounds = ((10, 100), 0.2, 15) if arguments.quick else ((10, 100, LONGEST), arguments.share, 60)
         bench = Workbench(Plan(Path(folder), lengths, share, rounds), report.progress)
         bench.measure_source()

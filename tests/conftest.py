@@ -68,9 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as frozen every test that needs a bundle."""
+    """Mark as frozen every test that needs a bundle, wherever it is, and all that are about bundles."""
     for item in items:
-        if "build_bundle" in getattr(item, "fixturenames", ()):
+        if "build_bundle" in getattr(item, "fixturenames", ()) or item.path.parent.name == "frozen":
             item.add_marker(pytest.mark.frozen)
 
 

@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from argparse import Namespace
+from collections import UserDict
 from configparser import DEFAULTSECT
 from dataclasses import replace
 from functools import lru_cache
@@ -59,7 +60,7 @@ def build_config(
     manifest: Manifest,
     url: str | None = None,
     *,
-    connection: object = None,
+    connect: Callable[[], object] | None = None,
     x_arguments: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Config:
     """Return a Config that every ``alembic.command`` accepts, wherever the program is and whatever is its directory.
@@ -68,7 +69,7 @@ def build_config(
         tree: The scripts, in a real folder.
         manifest: What they are.
         url: Goes to ``sqlalchemy.url``; percent signs are escaped here.
-        connection: Goes to ``config.attributes["connection"]``.
+        connect: Makes what is in ``config.attributes["connection"]``, once that is asked for.
         x_arguments: What ``context.get_x_argument`` returns, as ``-x name=value`` would give it.
     """
     stdout = sys.stdout if sys.stdout is not None else io.StringIO()
@@ -90,11 +91,31 @@ def build_config(
     _set(config, "prepend_sys_path", "")
     if url is not None:
         _set(config, "sqlalchemy.url", url)
-    if connection is not None:
-        config.attributes["connection"] = connection
+    if connect is not None:
+        config.attributes = _Attributes(connect)
     if x_arguments is not None:
         config.cmd_opts = Namespace(x=list(_as_options(x_arguments)))
     return config
+
+
+class _Attributes(UserDict[str, Any]):
+    """What env.py finds in ``config.attributes``; most do not ask for the connection, which is made for those that do."""
+
+    def __init__(self, connect: Callable[[], object]) -> None:
+        self._connect: Callable[[], object] | None = None
+        super().__init__(connection=None)
+        self._connect = connect
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "connection" and self._connect is not None:
+            connect, self._connect = self._connect, None
+            self.data[name] = connect()
+        return super().__getitem__(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "connection":
+            self._connect = None
+        super().__setitem__(name, value)
 
 
 def _set(config: Config, name: str, value: str) -> None:

@@ -18,6 +18,8 @@ from freezekit.runtime.sqlite_upgrade import same_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection
+
     from freezekit.runtime.database import Database
     from freezekit.runtime.guard import GuardedConnection
     from freezekit.runtime.job import Job
@@ -60,11 +62,16 @@ def run_on_file(job: Job, connection: GuardedConnection, run: Run) -> None:
         MigrationFailed: A revision failed, or something was rolled back.
         EnvironmentIgnoredDatabase: env.py connected elsewhere.
     """
-    engine = create_engine(job.database.file_url(None), creator=lambda: connection, poolclass=NullPool)
-    with engine.connect() as offered:
-        # Some env.py expect an engine here, which is what pytest-alembic puts there.
-        offered.connect = lambda: contextlib.nullcontext(offered)  # type: ignore[attr-defined]
-        execute_env(job, run, FileTarget(job.database, connection), offered)
+    with contextlib.ExitStack() as offers:
+
+        def connect() -> Connection:
+            engine = create_engine(job.database.file_url(None), creator=lambda: connection, poolclass=NullPool)
+            offered = offers.enter_context(engine.connect())
+            # Some env.py expect an engine here, which is what pytest-alembic puts there.
+            offered.connect = lambda: contextlib.nullcontext(offered)  # type: ignore[attr-defined]
+            return offered
+
+        execute_env(job, run, FileTarget(job.database, connection), connect)
     if connection.undone:
         rest = (run.planned or ())[len(run.applied) + bool(run.current) :]
         raise MigrationFailed(

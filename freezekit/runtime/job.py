@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from freezekit.errors import EnvironmentIgnoredDatabase, FreezekitError, MigrationFailed, UpgradeCancelled
@@ -28,10 +28,18 @@ class Scripts:
     tree: FolderTree
     manifest: Manifest
     prepend_sys_path: tuple[str, ...] = ()
+    _planned: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def for_alembic(self) -> ManifestScripts:
         """Return the scripts as Alembic sees them."""
         return ManifestScripts(self.tree, self.manifest)
+
+    def planned(self, database: str, current: tuple[str, ...], revision: str) -> tuple[str, ...]:
+        """Return what :meth:`ManifestScripts.between` does, worked out once for all databases at the same revisions."""
+        found = self._planned.get((current, revision))
+        if found is None:
+            found = self._planned[current, revision] = self.for_alembic().between(database, current, revision)
+        return found
 
 
 @dataclass(frozen=True)
@@ -90,14 +98,21 @@ class Job:
             UsageError: The target is unknown or ambiguous.
             NotADatabase: The revisions the database is at contradict each other.
         """
-        return self.scripts.for_alembic().between(self.database.name, status.current, self.request.revision)
+        return self.scripts.planned(self.database.name, status.current, self.request.revision)
 
 
-def execute_env(job: Job, run: Run, target: Target, offered: object) -> None:
-    """Run env.py on a database; whatever goes wrong leaves as an error of ours that names the revision."""
+def execute_env(job: Job, run: Run, target: Target, connect: Callable[[], object] | None) -> None:
+    """Run env.py on a database; whatever goes wrong leaves as an error of ours that names the revision.
+
+    Args:
+        job: The upgrade.
+        run: What is to be done; says afterwards what was done.
+        target: The database.
+        connect: Makes the connection that env.py may take from ``config.attributes``; None offers it none.
+    """
     scripts, request = job.scripts, job.request
     url = target.url(scripts.manifest.driver)
-    config = build_config(scripts.tree, scripts.manifest, url, connection=offered, x_arguments=request.x_arguments)
+    config = build_config(scripts.tree, scripts.manifest, url, connect=connect, x_arguments=request.x_arguments)
     with _failures_named(run, job), undisturbed(scripts.prepend_sys_path):
         run_env(config, run, target, job.database.name)
 

@@ -264,7 +264,10 @@ class Migrations:
             url = _url_of(database, self.manifest.driver)
         manifest = self.manifest
         tree = self._copied_tree(manifest) if self._is_written_into else self._real_tree_of(manifest)
-        return build_config(tree, manifest, url, connection=connection, x_arguments=x_arguments)
+        config = build_config(tree, manifest, url, x_arguments=x_arguments)
+        if connection is not None:
+            config.attributes["connection"] = connection
+        return config
 
     if TYPE_CHECKING:
 

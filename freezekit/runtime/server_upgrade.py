@@ -97,7 +97,7 @@ class _Attempt:
         with ServerTarget.of(job, url, connection, self.pulse, self.lock, job.planned(status)) as target:
             run = Run(job.scripts.for_alembic(), job.request.revision, target.step)
             with self._facts_told(status, run, target, connection), _undone_for_its_host(connection):
-                execute_env(job, run, target, connection)
+                execute_env(job, run, target, None if connection is None else lambda: connection)
                 if connection is not None:
                     check_result(run, job, self._versions(connection))
         return run

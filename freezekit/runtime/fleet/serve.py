@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 VARIABLE = "FREEZEKIT_WORKER"
+# One upgrade of a small document makes some thousand; Python's own 700 would have it collect all the time.
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 
 def pipe_name(descriptor: int) -> str:
@@ -53,6 +55,7 @@ def serve() -> None:
                 # Alembic is loaded, for good: looking through it for garbage again and again would only cost time.
                 gc.collect()
                 gc.freeze()
+                gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
                 is_settled = True
     raise SystemExit(0)
 
