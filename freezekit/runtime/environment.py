@@ -99,7 +99,7 @@ def build_config(
 
 
 class _Attributes(UserDict[str, Any]):
-    """What env.py finds in ``config.attributes``; most do not ask for the connection, which is made for those that do."""
+    """What env.py finds in ``config.attributes``; few ask for the connection, which is made for those that do."""
 
     def __init__(self, connect: Callable[[], object]) -> None:
         self._connect: Callable[[], object] | None = None
