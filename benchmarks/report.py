@@ -168,7 +168,9 @@ class _Found:
     def __init__(self, results: Iterable[Result]) -> None:
         self._by_key = {(one.place, one.case, one.revisions, one.who): one.value for one in results}
         self.places = list(dict.fromkeys(place for place, *_ in self._by_key))
-        self.longest = max((revisions for _, _, revisions, _ in self._by_key), default=LONGEST)
+        # Of others it is a number of documents.
+        chains = [revisions for _, case, revisions, _ in self._by_key if case == "status"]
+        self.longest = max(chains, default=LONGEST)
 
     def get(self, series: Series | None, place: str) -> Summary | None:
         """Return one series, if it was measured at that place."""

@@ -180,6 +180,7 @@ class MigrationFailed(FreezekitError):
         failed: The revision that failed, or None when it failed outside of any revision.
         pending: Revisions that were not reached.
         restored: True when the database is exactly as it was before.
+        disk_full: True when a volume has too little room: once there is some, the same upgrade can work.
     """
 
     def __init__(  # noqa: PLR0913 - facts of one event
@@ -191,8 +192,10 @@ class MigrationFailed(FreezekitError):
         failed: str | None = None,
         pending: Sequence[str] = (),
         restored: bool = True,
+        disk_full: bool = False,
         action: str = "upgrade",
     ) -> None:
+        self._disk_full = disk_full
         self.database = database
         self.reason = reason
         self.applied = tuple(applied)
@@ -206,6 +209,29 @@ class MigrationFailed(FreezekitError):
             else f"Applied before that and still in place: {_comma(applied) or 'no complete revision'}."
         )
         super().__init__(f"The {action} of {database} failed{where}: {reason}. {after}")
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether a volume has too little room, as was found out beforehand, or as the system or SQLite said."""
+        return self._disk_full or _tells_of_full_disk(self.__cause__)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it go to another process, with what its cause says about the disk."""
+        self._disk_full = self.disk_full
+        return super().__reduce__()
+
+
+def _tells_of_full_disk(error: BaseException | None) -> bool:
+    import errno
+
+    while error is not None:
+        # What SQLite says for SQLITE_FULL, also where a driver or SQLAlchemy puts something before or behind it.
+        if "database or disk is full" in str(error):
+            return True
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        error = error.__cause__
+    return False
 
 
 class UpgradeCancelled(FreezekitError):

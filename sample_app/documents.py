@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
-import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import cache
@@ -85,11 +84,6 @@ def open_document(path: Path, **how: Any) -> freezekit.Report:
 def is_writable(path: Path) -> bool:
     """Return whether a document can be changed: SQLite writes beside it, too."""
     return os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK)
-
-
-def has_too_little_room(path: Path) -> bool:
-    """Return whether the disk has too little room to bring a document up to date: for a backup, and for a journal."""
-    return shutil.disk_usage(path.absolute().parent).free < 2 * path.stat().st_size
 
 
 def contents(path: Path) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def _build_with_pyinstaller(form: str, work: Path) -> Path:
     options += ["--workpath", str(work / "pyinstaller"), "--specpath", str(work / "pyinstaller")]
     if form == "pyinstaller-onefile":
         options.append("--onefile")
+    if form == "pyinstaller-window":
+        options.append("--windowed")  # as applications with a window are built; no other effect here than on Windows
     script = "desktop.py" if form == "pyinstaller-window" else "__main__.py"
     _run_build([sys.executable, "-m", "PyInstaller", *options, f"sample_app/{script}"])
     return distribution if form == "pyinstaller-onefile" else distribution / "sample_app"

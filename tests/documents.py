@@ -54,6 +54,22 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def shown(page: str, start: str, **changes: str) -> str:
+    """Return the one block of a page that begins so, for a test that runs it where it can run.
+
+    Args:
+        page: The page, relative to the repository.
+        start: How the block begins.
+        changes: Texts that stand for something else here, under any name, as ``old=>new``.
+    """
+    (code,) = (one.code for one in blocks(PROJECT / page) if one.code.startswith(start))
+    for change in changes.values():
+        old, _, new = change.partition("=>")
+        assert old in code, f"{page} does not show {old!r}"
+        code = code.replace(old, new)
+    return code
+
+
 def matches(shown: str, printed: str) -> bool:
     """Return whether output is as shown, where ``…`` stands for anything."""
     pattern = ".*?".join(re.escape(" ".join(part.split())) for part in shown.split("…"))

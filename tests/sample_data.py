@@ -40,6 +40,13 @@ def pending(release: str) -> tuple[str, ...]:
     return revisions[revisions.index(release_heads[release]) + 1 :]
 
 
+def damaged(path: Path) -> None:
+    """Destroy all of a database but its first page."""
+    pages = bytearray(path.read_bytes())
+    pages[4096:] = b"\xaa" * (len(pages) - 4096)
+    path.write_bytes(pages)
+
+
 def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """Return all rows of all tables of a database, sorted, the version table included; the file is only read."""
     with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:

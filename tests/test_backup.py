@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import pickle
 import re
 import shutil
 import sqlite3
@@ -397,10 +399,30 @@ def test_too_little_room_is_told_before_anything_is_written(
         migrations.upgrade(document, backup=backup)
     assert str(tmp_path) in str(caught.value)
     assert caught.value.restored
+    assert caught.value.disk_full
     assert snapshot(tmp_path) == before
     assert not (tmp_path / "new").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(10**9, 0, needed))
     assert migrations.upgrade(document, backup=backup).applied
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_full"),
+    [
+        (OSError(errno.ENOSPC, "no space"), True),
+        (OSError(errno.EDQUOT, "quota"), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (OSError(errno.EIO, "broken"), False),
+        (sqlite3.OperationalError("disk I/O error"), False),
+        (None, False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_failures_in_other_processes_too(cause: Exception | None, is_full: bool) -> None:
+    error = freezekit.MigrationFailed("old.notes", "whatever the system calls it")
+    error.__cause__ = RuntimeError("from a library")
+    error.__cause__.__cause__ = cause
+    assert error.disk_full is is_full
+    assert pickle.loads(pickle.dumps(error)).disk_full is is_full
 
 
 def test_without_a_backup_only_the_journal_must_fit(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import shown
 from histories import Project, compiling, project_in
 from sample_data import RELEASES, ROOT, content, expected_head, pending, plain_upgrade
 
@@ -427,9 +428,11 @@ def test_a_cluster_does_the_work(migrations: Migrations, documents: list[Path]) 
     """The executor of a real dask cluster: a scheduler and two worker processes."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
-        with client.get_executor() as executor:
-            report = upgrade_many([*documents, "absent"], migrations, executor=executor)
+    names = {"freezekit": freezekit, "paths": [*documents, "absent"], "migrations": migrations}
+    with distributed.LocalCluster(**options) as cluster:
+        # The example of docs/fleets.md.
+        exec(shown("docs/fleets.md", "from dask", at=f"tcp://scheduler:8786=>{cluster.scheduler_address}"), names)
+        report = names["report"]
         assert report.counts == {"upgraded": 6, "current": 0, "failed": 1, "left": 0, "duplicate": 0}
         assert {one.attempts for one in report if one.result == "upgraded"} == {1}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -23,3 +24,21 @@ def test_every_promise_names_tests_that_exist() -> None:
         named = re.findall(r"`(test_\w+)`", row) or re.findall(r"`tests/(\w+\.py)`", row)
         assert named, row
         assert set(named) <= written | {path.name for path in (ROOT / "tests").glob("*.py")}, row
+
+
+@pytest.mark.skipif(not README.exists(), reason="away from the source tree there is no README")
+def test_the_figures_are_those_of_the_last_run() -> None:
+    """What was missed is said in the same words as what was reached."""
+    section = README.read_text(encoding="utf-8").partition("## How fast")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    shown = {(question, target, cell.strip()) for question, target, *cells in rows for cell in cells if cell.strip()}
+    document = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    expected = {
+        (one["question"], one["target"], figure(one["median"]) + " (missed)" * (not one["met"]))
+        for one in document["targets"]
+    }
+    assert shown - {row for row in shown if row[1] == "target"} == expected
+
+
+def figure(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

@@ -86,6 +86,7 @@ def load_freezekit(finder: Any, module: Any) -> None:
         finder.exclude_module(name)
     if module.name not in finder.zip_exclude_packages:
         module.in_file_system = 0  # compressed in the zip it takes less than half the room
+    _drop_description(finder)
     shipper = _Shipper(finder, module)
     try:
         include = finder.include_file_as_module
@@ -103,6 +104,13 @@ def load_freezekit(finder: Any, module: Any) -> None:
         return included
 
     finder.include_file_as_module = include_file_as_module
+
+
+def _drop_description(finder: Any) -> None:
+    """Leave the README out of freezekit's metadata: no program reads it, and it takes as much room as a module."""
+    for metadata in finder.cache_path.glob("freezekit-*.dist-info/METADATA"):
+        fields, _, _ = metadata.read_text(encoding="utf-8").partition("\n\n")
+        metadata.write_text(f"{fields}\n", encoding="utf-8")
 
 
 def load_freezekit_runtime_selftest(finder: Any, module: Any) -> None:  # noqa: ARG001 - the signature is cx_Freeze's

@@ -9,7 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from freezekit.errors import InvalidMigrations, UsageError
-from freezekit.runtime.files import private_part, publish, sync
+from freezekit.runtime.files import private_part, publish, sync, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,12 +39,12 @@ def create_file(tree: Tree, manifest: Manifest, path: str, replay: Callable[[str
     if os.path.lexists(path):
         raise UsageError(f"{path} exists; a new database is only made where there is nothing. Nothing was changed.")
     content = read_snapshot(tree, manifest)
+    if content is not None:
+        write_new(path, content)
+        return
     with private_part(path) as part:
-        if content is None:
-            replay(part)
-            sync(part)
-        else:
-            _write(part, content)
+        replay(part)
+        sync(part)
         publish(part, path)
 
 
@@ -78,10 +78,3 @@ def read_snapshot(tree: Tree, manifest: Manifest) -> bytes | None:
     if hashlib.sha256(content).hexdigest() != manifest.snapshot_sha256:
         raise InvalidMigrations(tree.root, [f"{tree.path(manifest.snapshot)} was altered since it was shipped"])
     return zlib.decompress(content, _GZIP)
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -27,11 +27,42 @@ def private_part(path: str) -> Iterator[str]:
         MigrationFailed: The volume is full or failing.
     """
     folder, name = os.path.split(os.path.abspath(path))
+    prefix = f".{name}."
+    with (
+        _writing_errors_named(path, folder),
+        tempfile.TemporaryDirectory(prefix=prefix, suffix=".part", dir=folder) as private,
+    ):
+        yield os.path.join(private, name)
+
+
+def write_new(path: str, content: bytes) -> None:
+    """Write a file that appears under its name complete and on disk, or not at all; one that exists is never replaced.
+
+    Raises:
+        UsageError: There is something of that name.
+        NotADatabase: The folder does not exist or cannot be written.
+        MigrationFailed: The volume is full or failing.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
+    with _writing_errors_named(path, folder):
+        try:
+            with open(part, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            publish(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+
+
+@contextlib.contextmanager
+def _writing_errors_named(path: str, folder: str) -> Iterator[None]:
     if not os.path.isdir(folder):
         raise NotADatabase(path, "its folder does not exist")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=folder) as private:
-            yield os.path.join(private, name)
+        yield
     except PermissionError as error:
         raise NotADatabase(path, f"its folder cannot be written ({error.strerror})") from error
     except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from zipimport import zipimporter
 
 from freezekit.errors import MigrationsNotFound, UsageError
 from freezekit.manifest import DEFAULT_SECTION, manifest_name
@@ -17,7 +18,7 @@ from freezekit.tree import FolderTree, ZipTree, open_zip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from freezekit.tree import Tree
 
@@ -159,8 +160,7 @@ def _tree_at(place: str, section: str) -> tuple[Tree | None, str]:
     archive, prefix = _archive_of(place)
     if archive is None:
         return None, "no such folder"
-    members = set(open_zip(archive).namelist())
-    if any(f"{prefix}/{name}" in members for name in wanted):
+    if _holds_any(archive, [f"{prefix}/{name}" for name in wanted]):
         return ZipTree(archive, prefix), ""
     return None, "not in that archive"
 
@@ -177,6 +177,31 @@ def _archive_of(place: str) -> tuple[str | None, str]:
 
 
 def _is_zip(path: str) -> bool:
+    if _importer(path) is not None:
+        return True
     import zipfile
 
     return zipfile.is_zipfile(path)
+
+
+def _holds_any(archive: str, members: Sequence[str]) -> bool:
+    importer = _importer(archive)
+    if importer is None:
+        return not set(members).isdisjoint(open_zip(archive).namelist())
+    return any(_holds(importer, member) for member in members)
+
+
+def _importer(path: str) -> zipimporter | None:
+    """Return what imports modules from an archive: it has read it already, and importing zipfile takes longer."""
+    importer = sys.path_importer_cache.get(path)
+    return importer if isinstance(importer, zipimporter) else None
+
+
+def _holds(importer: zipimporter, member: str) -> bool:
+    try:
+        importer.get_data(member.replace("/", os.sep))
+    except OSError:
+        return False
+    except Exception:  # noqa: BLE001 - it is there, but damaged: whoever reads it says so
+        return True
+    return True

@@ -78,7 +78,7 @@ def refusal(error: Exception, path: Path) -> Refusal:  # noqa: C901, PLR0911 - o
             advice = f"A temporary copy of it can be brought up to date and looked at. {_UNCHANGED}"
             sentence = f"{name} was written by an older version, and cannot be brought up to date: it is read-only."
             return Refusal(sentence, advice, Choice.COPY, str(error))
-        case freezekit.MigrationFailed() if documents.has_too_little_room(path):
+        case freezekit.MigrationFailed() if error.disk_full:
             sentence = f"There is too little room on the disk to bring {name} up to date."
             return Refusal(sentence, f"Please make room there, and try again. {_UNCHANGED}", Choice.RETRY, str(error))
         case freezekit.MigrationFailed():

@@ -143,6 +143,24 @@ def dragged(person: Person) -> Iterator[Start]:
 
 
 @pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A file system of its own, of so many bytes; called again, it gets another size and keeps its files."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+
+    def of_size(size: int) -> Path:
+        options = ["-o", f"remount,size={size}"] if os.path.ismount(folder) else ["-t", "tmpfs", "-o", f"size={size}"]
+        done = subprocess.run(["mount", *options, "none", folder], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield of_size
+    if os.path.ismount(folder):
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
 def read_only() -> Iterator[Callable[[Path], None]]:
     """Make a folder read-only until the test is over, for root as well."""
     with contextlib.ExitStack() as stack:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sample_data import RELEASES, content, pending, plain_upgrade
+from sample_data import RELEASES, content, damaged, pending, plain_upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Start
     from screen import Person
@@ -119,6 +120,79 @@ def test_a_newer_document_is_refused_in_one_sentence(start: Start, person: Perso
     person.misses("alert")
     person.finds("button", "Open Document…")
     assert old.read_bytes() == before
+
+
+def without_version(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TABLE alembic_version")
+
+
+def of_another_program(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA application_id = 12345")
+
+
+def of_no_program(connection: sqlite3.Connection) -> None:
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+    connection.execute("PRAGMA foreign_keys = OFF")
+    for (name,) in tables.fetchall():
+        connection.execute(f"DROP TABLE {name}")
+    connection.execute("CREATE TABLE song (title)")
+
+
+@by_one_freezer
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (without_version, "“old.notes” does not say which version of this program wrote it."),
+        (of_another_program, "“old.notes” belongs to another program."),
+        (of_no_program, "“old.notes” belongs to another program."),
+    ],
+)
+def test_a_document_that_is_none_of_ours_is_refused_in_one_sentence(
+    start: Start, person: Person, old: Path, change: Callable[[sqlite3.Connection], None], sentence: str
+) -> None:
+    with closing(sqlite3.connect(old)) as connection, connection:
+        change(connection)
+    before = old.read_bytes()
+    start(old)
+    person.finds("label", sentence)
+    person.presses("Return")
+    person.misses("alert")
+    person.finds("button", "Open Document…")
+    assert old.read_bytes() == before
+    assert [path.name for path in old.parent.glob("old*")] == ["old.notes"]
+
+
+@by_one_freezer
+def test_a_damaged_document_is_replaced_by_its_backup(start: Start, person: Person, old: Path) -> None:
+    """Only if that is wanted; what is replaced is kept."""
+    program = start(old)
+    person.finds("tree item", "Kick-off")
+    person.presses("ctrl+q")
+    assert program.wait(20) == 0
+    damaged(old)
+    broken = old.read_bytes()
+    start(old)
+    person.finds("label", "“old.notes” is damaged and cannot be opened.")
+    assert old.read_bytes() == broken
+    person.clicks("button", "Restore the Backup")
+    person.finds("tree item", "Kick-off")
+    assert broken in [path.read_bytes() for path in old.parent.glob("*~replaced.bak")]
+
+
+@by_one_freezer
+def test_a_document_is_opened_once_there_is_room(
+    start: Start, person: Person, old: Path, volume: Callable[[int], Path]
+) -> None:
+    """A file system that holds the document and little else."""
+    size = old.stat().st_size
+    document = Path(shutil.copy(old, volume(size + size // 2)))
+    before = document.read_bytes()
+    start(document)
+    person.finds("label", "There is too little room on the disk to bring “old.notes” up to date.")
+    assert [(path.name, path.read_bytes()) for path in document.parent.iterdir()] == [("old.notes", before)]
+    volume(size * 10)
+    person.clicks("button", "Try Again")
+    person.finds("tree item", "Kick-off")
 
 
 @by_one_freezer

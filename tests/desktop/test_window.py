@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from PySide6.QtCore import QElapsedTimer, QEvent, QMimeData, QObject, QSettings, QTimer, QUrl
 from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QProgressBar, QProgressDialog, QPushButton
-from sample_data import RELEASES, content, plain_upgrade
+from sample_data import RELEASES, content, damaged, plain_upgrade
 from sample_data import expected_head as head
 from test_howto import example
 
@@ -116,12 +116,6 @@ def foreign(path: Path) -> None:
 
 def text(path: Path) -> None:
     path.write_text("Dear diary, this is no database, but long enough to be one. " * 40)
-
-
-def damaged(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\xaa" * (len(content) - 4096)
-    path.write_bytes(content)
 
 
 def half_upgraded(path: Path) -> None:

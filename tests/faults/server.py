@@ -68,6 +68,7 @@ def _work(shim: Any, request: dict[str, Any], result: Path) -> None:
             code, told = _ENDED_WELL, {"applied": report.applied}
         except freezekit.FreezekitError as error:
             code, told = _REFUSED, {"error": type(error).__name__, "message": str(error)}
+            told["disk_full"] = getattr(error, "disk_full", False)
         told["calls"] = shim.fault_calls()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
         told = {"error": type(error).__name__, "message": repr(error)}

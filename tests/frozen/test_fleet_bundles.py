@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,12 +62,22 @@ def workshop(run_folder: Path, hidden_source: HiddenSource) -> Workshop:
     return Workshop(run_folder, hidden_source)
 
 
-@pytest.fixture(params=["cx_Freeze", "PyInstaller"])
+FREEZER = """\
+from cx_Freeze import Freezer
+from freezekit.build.cx_freeze import build_exe_options
+Freezer(["app.py"], target_dir="frozen", silent=True, **build_exe_options("migrations")).freeze()
+"""
+
+
+@pytest.fixture(params=["cx_Freeze", "cx_Freeze, without the self-test", "PyInstaller"])
 def fleet(request: pytest.FixtureRequest, workshop: Workshop) -> Bundle:
     """A program that upgrades many documents, frozen with no option; source and site-packages are out of sight."""
     last = revision("0003", "0002", LAST, imports="import os\nimport signal\nimport time")
     files = {"app.py": APP, **history("migrations"), "migrations/versions/0003.py": last}
     command, built = CX_SCRIPT, "frozen"
+    if request.param.endswith("self-test"):
+        files["pyproject.toml"] = '[tool.freezekit]\nscript_location = "migrations"\nselftest = false\n'
+        files["freeze.py"], command = FREEZER, (sys.executable, "freeze.py")
     if request.param == "PyInstaller":
         command, built = (PYINSTALLER, "--noconfirm", "--log-level=WARN", "app.py"), "dist/app"
     return without_site_packages(workshop.freeze(Project(f"fleet with {request.param}", files, command, built)))

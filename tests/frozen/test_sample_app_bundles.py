@@ -152,20 +152,23 @@ def module_names(bundle: Bundle) -> set[str]:
 
 
 def test_what_freezekit_adds_to_a_bundle_is_small(build_bundle: Callable[[str], Bundle]) -> None:
-    """Its modules, the manifest and the empty database take less than 300 KB; cx_Freeze is the larger of the two.
+    """Its modules, its metadata, the manifest and the empty database take less than 300 KB; cx_Freeze is the larger of the two.
 
     The command line and what it needs for many documents ship only where the application imports them, and are
     counted apart: less than 100 KB more.
     """
     library = build_bundle("cx-folder").folder / "lib"
     with ZipFile(library / "library.zip") as archive:
-        sizes = {one.filename: one.compress_size for one in archive.infolist() if one.filename.startswith("freezekit/")}
+        sizes = {one.filename: one.compress_size for one in archive.infolist() if one.filename.startswith("freezekit")}
+        (metadata,) = (archive.read(name).decode() for name in sizes if name.endswith("dist-info/METADATA"))
     asked_for = ("freezekit/cli/", "freezekit/fleets.", "freezekit/runtime/fleet/")
     command_line = [size for name, size in sizes.items() if name.startswith(asked_for)]
     made = [path.stat().st_size for path in (library / "sample_app" / "migrations").glob("freezekit.*")]
     assert (len(sizes) > 20, len(command_line) > 5, len(made)) == (True, True, 2)
     assert sum(sizes.values()) - sum(command_line) + sum(made) < 300_000
     assert sum(command_line) < 100_000
+    assert f"\nVersion: {freezekit.__version__}\n" in metadata
+    assert "#" not in metadata, "the README came along"
 
 
 @pytest.mark.parametrize("bundle", ONE_OF_EACH, indirect=True)
@@ -183,6 +186,34 @@ def test_an_administrator_looks_after_a_document_with_the_shipped_program(bundle
     assert len(listed["backups"]) == 1
     assert bundle.run("db", "verify").returncode == 0
     assert bundle.run("db", "status", document).returncode == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
+@pytest.mark.parametrize("bundle", ONE_OF_EACH, indirect=True)
+def test_an_administrator_upgrades_many_documents_with_processes_of_the_shipped_program(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """`sample_app db upgrade-many` starts the program itself as its workers."""
+    for number in range(60):
+        shutil.copy(RELEASES[0], tmp_path / f"{number}.notes")
+    answer = tmp_path / "answer.jsonl"
+    words = ("db", "upgrade-many", f"{tmp_path}/*.notes", "--workers", "2", "--json", "--output", str(answer))
+    most = 0
+    with bundle.start(*words) as process:
+        while process.poll() is None:
+            most = max(most, sum(is_run_by(bundle.executable, one) for one in Path("/proc").glob("[0-9]*")))
+    assert process.returncode == 0, answer.read_text()
+    assert most >= 3
+    assert {one["result"] for one in map(json.loads, answer.read_text().splitlines()[:60])} == {"upgraded"}
+    assert content(tmp_path / "59.notes") == content(plain_upgrade(RELEASES[0], tmp_path / "plain.db"))
+
+
+def is_run_by(executable: Path, process: Path) -> bool:
+    """Return whether a process, by its folder in /proc, runs a program."""
+    try:
+        return (process / "exe").readlink() == executable
+    except OSError:
+        return False
 
 
 def test_the_shipped_command_line_refuses_what_is_not_for_administrators(bundle: Bundle) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -16,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bundles import clean_environment
+from documents import shown
 from private import content, versions
 from sample_data import expected_head, revisions
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 import freezekit
+from sample_app.server.readiness import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,6 +113,42 @@ def old_database(postgresql: Server) -> Iterator[str]:
     freezekit.locate("sample_app:migrations").upgrade(url, revisions[0])
     yield url
     postgresql.emptied(url)
+
+
+def test_the_examples_of_the_page_work(
+    old_database: str,
+    postgresql: Server,
+    build_bundle: Callable[[str], Bundle],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of docs/howto/replicas.md: an upgrade that tells what it does, what systemd hears, and an administrator."""
+    page = "docs/howto/replicas.md"
+    told: list[freezekit.Progress] = []
+    migrations = freezekit.locate("sample_app:migrations")
+    names: dict[str, Any] = {"migrations": migrations, "url": old_database}
+    exec(shown(page, "report = migrations.upgrade"), {**names, "stop": threading.Event(), "tell": told.append})
+    assert [one.revision for one in told if one.phase == "done"] == [expected_head]
+    administered = postgresql.database()
+    bundle = build_bundle("cx-server")
+    path = f"{bundle.executable.parent}{os.pathsep}{os.defpath}"
+    done = subprocess.run(
+        ["bash", "-eu", "-c", shown(page, "sample_app db upgrade")],
+        cwd=tmp_path,
+        env={**clean_environment(tmp_path), "PATH": path, "URL": administered},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert versions(administered) == [expected_head]
+    assert json.loads((tmp_path / "upgrade.json").read_text())["version"] == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{tmp_path}")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{tmp_path}")
+        exec(shown(page, "notify("), {"notify": notify})
+        heard = [listener.recv(4096).decode().splitlines() for _ in range(2)]
+    assert heard == [["STATUS=migrating 3/9: 0004", "EXTEND_TIMEOUT_USEC=30000000"], ["READY=1", "STATUS=serving"]]
 
 
 def test_replicas_that_start_at_once_answer_while_one_upgrades_and_all_get_ready(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import shown
 from private import connected, content
 from sqlalchemy import make_url, text
 from test_server_databases import ALL, plain
@@ -108,6 +112,35 @@ def test_each_tenant_has_a_schema(schemas: tuple[str, list[str]], project: Proje
     assert len({frozenset(tables) for tables in found.values()}) == 1
     assert "alembic_version" in found["one"]
     assert upgrade_many([Tenant(url, name) for name in names], project.located()).counts["current"] == 4
+
+
+def test_the_examples_for_tenants_upgrade_each_schema(
+    postgresql: Server, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of docs/fleets.md, in Python and in a shell."""
+    url, schemas = postgresql.database(), ["tenant_one", "tenant_two"]
+    with connected(url, isolation_level="AUTOCOMMIT") as connection:
+        for name in schemas:
+            connection.execute(text(f"CREATE SCHEMA {name}"))
+    names = {"freezekit": freezekit, "migrations": project.located(), "schemas": schemas[:1]}
+    exec(shown("docs/fleets.md", "tenants =", at=f"postgresql+psycopg://app@db/main=>{url}"), names)
+    assert names["report"].counts["upgraded"] == 1
+    changes = {"at": f"postgresql+psycopg://app@db/main=>'{url}'", "of": f"/srv=>'{tmp_path / 'srv'}'"}
+    code = shown("docs/fleets.md", "freezekit upgrade-many", **changes)
+    monkeypatch.chdir(project.root)
+    for name in ("notes/2026/a.notes", "srv/b c.notes"):
+        document = (project.root if name.startswith("notes") else tmp_path) / name
+        document.parent.mkdir(parents=True)
+        project.located().upgrade(document, "0001")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = ["bash", "-euo", "pipefail", "-c", code]
+    done = subprocess.run(words, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for document in (project.root / "notes/2026/a.notes", tmp_path / "srv/b c.notes"):
+        assert project.located().status(document).state is freezekit.State.CURRENT
+    found = tables_of(url)
+    assert set(found) == set(schemas)
+    assert found["tenant_one"] == found["tenant_two"]
 
 
 def test_env_py_may_name_the_schema_of_the_version_table(schemas: tuple[str, list[str]], project: Project) -> None:
