@@ -30,14 +30,15 @@ def test_every_promise_names_tests_that_exist() -> None:
 def test_the_figures_are_those_of_the_last_run() -> None:
     """What was missed is said in the same words as what was reached."""
     section = README.read_text(encoding="utf-8").partition("## How fast")[2].partition("\n## ")[0]
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    lines = [line for line in section.splitlines() if line.startswith("| ") and "| target |" not in line]
+    rows = [line.strip("| ").split(" | ") for line in lines]
     shown = {(question, target, cell.strip()) for question, target, *cells in rows for cell in cells if cell.strip()}
     document = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
     expected = {
         (one["question"], one["target"], figure(one["median"]) + " (missed)" * (not one["met"]))
         for one in document["targets"]
     }
-    assert shown - {row for row in shown if row[1] == "target"} == expected
+    assert shown == expected
 
 
 def figure(value: float) -> str:
