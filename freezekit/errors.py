@@ -180,7 +180,6 @@ class MigrationFailed(FreezekitError):
         failed: The revision that failed, or None when it failed outside of any revision.
         pending: Revisions that were not reached.
         restored: True when the database is exactly as it was before.
-        disk_full: True when a volume has too little room: once there is some, the same upgrade can work.
     """
 
     def __init__(  # noqa: PLR0913 - facts of one event
@@ -212,7 +211,10 @@ class MigrationFailed(FreezekitError):
 
     @property
     def disk_full(self) -> bool:
-        """Whether a volume has too little room, as was found out beforehand, or as the system or SQLite said."""
+        """True when a volume has too little room, as was found out beforehand, or as the system or SQLite said.
+
+        Once there is some, the same upgrade can work.
+        """
         return self._disk_full or _tells_of_full_disk(self.__cause__)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -28,7 +28,9 @@ class Scripts:
     tree: FolderTree
     manifest: Manifest
     prepend_sys_path: tuple[str, ...] = ()
-    _planned: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = field(default_factory=dict, compare=False)
+    _planned: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def for_alembic(self) -> ManifestScripts:
         """Return the scripts as Alembic sees them."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VARIABLE = "FREEZEKIT_WORKER"
-# One upgrade of a small document makes some thousand; Python's own 700 would have it collect all the time.
+# One upgrade of a small document makes thousands; at Python's own 700 to 2,000 it would collect all the time.
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 
