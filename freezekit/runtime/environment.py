@@ -131,9 +131,10 @@ def _as_options(x_arguments: Mapping[str, str | Sequence[str]]) -> Iterator[str]
 class _ManifestScript(Script):
     """A revision whose file is executed when it is about to run."""
 
-    def __init__(self, tree: FolderTree, record: Revision) -> None:
+    def __init__(self, tree: FolderTree, record: Revision, loaded: dict[str, ModuleType]) -> None:
         self._tree = tree
         self._record = record
+        self._loaded = loaded
         AlembicRevision.__init__(
             self,
             record.revision,
@@ -150,10 +151,9 @@ class _ManifestScript(Script):
     @property
     def module(self) -> ModuleType:  # type: ignore[override]
         """The executed script."""
-        module: ModuleType | None = self.__dict__.get("_module")
-        if module is None:
-            module = self.__dict__["_module"] = _execute(self._tree, self._record.file, self._record.sha256)
-        return module
+        if self.revision not in self._loaded:
+            self._loaded[self.revision] = _execute(self._tree, self._record.file, self._record.sha256)
+        return self._loaded[self.revision]
 
     @property
     def longdoc(self) -> str:
@@ -162,9 +162,15 @@ class _ManifestScript(Script):
 
 
 class ManifestScripts(ScriptDirectory):
-    """The scripts of a manifest, as Alembic sees them; none is executed before it runs."""
+    """The scripts of a manifest, as Alembic sees them; none is executed before it runs.
 
-    def __init__(self, tree: FolderTree, manifest: Manifest) -> None:
+    Args:
+        tree: Where they are.
+        manifest: What they are.
+        ahead: What was made of the same scripts before, for databases at one revision: see :meth:`ahead_of`.
+    """
+
+    def __init__(self, tree: FolderTree, manifest: Manifest, ahead: dict[str, ManifestScripts] | None = None) -> None:
         super().__init__(
             tree.root,
             version_locations=[tree.path(name) for name in manifest.version_locations],
@@ -172,9 +178,11 @@ class ManifestScripts(ScriptDirectory):
         )
         self._tree = tree
         self._manifest = manifest
+        self._ahead = {} if ahead is None else ahead
+        self._loaded: dict[str, ModuleType] = {}
 
     def _load_revisions(self) -> Iterator[Script]:
-        return (_ManifestScript(self._tree, record) for record in self._manifest.revisions)
+        return (_ManifestScript(self._tree, record, self._loaded) for record in self._manifest.revisions)
 
     def run_env(self) -> None:
         """Execute env.py."""
@@ -203,17 +211,30 @@ class ManifestScripts(ScriptDirectory):
     def ahead_of(self, current: Sequence[str], revision: str) -> ManifestScripts:
         """Return what an upgrade needs of the scripts: of a database with one line behind it, not that line.
 
-        Alembic's map of all revisions takes longer to build than one of them to run.
+        Alembic's map of all revisions takes longer to build than one of them to run, so it is made once for all
+        databases at the same revision.
         """
+        if revision != "heads" or len(current) != 1 or current[0] not in self._manifest.by_id:
+            return self
+        (here,) = current
+        if here not in self._ahead:
+            self._ahead[here] = self._without_what_is_behind(here)
+        return self._ahead[here]
+
+    def _without_what_is_behind(self, current: str) -> ManifestScripts:
         manifest = self._manifest
-        if revision != "heads" or len(current) != 1 or current[0] not in manifest.by_id:
-            return self
-        pending = set(manifest.pending(current))
+        pending = set(manifest.pending((current,)))
         kept = [one for one in manifest.revisions if one.revision in pending]
-        if not pending.union(current).issuperset(id_ for one in kept for id_ in one.down_revision + one.depends_on):
+        if not {*pending, current}.issuperset(id_ for one in kept for id_ in one.down_revision + one.depends_on):
             return self
-        here = replace(manifest.by_id[current[0]], down_revision=(), depends_on=())
+        here = replace(manifest.by_id[current], down_revision=(), depends_on=())
         return ManifestScripts(self._tree, replace(manifest, revisions=(here, *kept)))
+
+    def steps(self, heads: tuple[str, ...], revision: str) -> list[RevisionStep]:
+        """Return what ``alembic upgrade`` would do; each script of it was executed for this upgrade."""
+        scripts = self.ahead_of(heads, revision)
+        scripts._loaded.clear()  # noqa: SLF001 - of the same class
+        return scripts._upgrade_revs(revision, heads)  # type: ignore[arg-type]  # noqa: SLF001 - as command.upgrade
 
     def stamp(self, connection: Connection, revisions: Sequence[str], version_table: str) -> None:
         """Write into the version table that a database is at these revisions."""
@@ -298,8 +319,7 @@ class Run:
 
     def steps(self, heads: tuple[str, ...], _context: MigrationContext) -> Iterator[RevisionStep]:
         """Yield the steps to Alembic; every script is loaded before the first of them runs."""
-        scripts = self.scripts.ahead_of(heads, self.revision)
-        steps = scripts._upgrade_revs(self.revision, heads)  # type: ignore[arg-type]  # noqa: SLF001 - as command.upgrade
+        steps = self.scripts.steps(heads, self.revision)
         self.planned = tuple(step.revision.revision for step in steps)
         self.applied = ()
         for step in steps:

@@ -31,10 +31,11 @@ class Scripts:
     _planned: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _ahead: dict[str, ManifestScripts] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def for_alembic(self) -> ManifestScripts:
-        """Return the scripts as Alembic sees them."""
-        return ManifestScripts(self.tree, self.manifest)
+        """Return the scripts as Alembic sees them; env.py may change what it is given, so each time anew."""
+        return ManifestScripts(self.tree, self.manifest, self._ahead)
 
     def planned(self, database: str, current: tuple[str, ...], revision: str) -> tuple[str, ...]:
         """Return what :meth:`ManifestScripts.between` does, worked out once for all databases at the same revisions."""

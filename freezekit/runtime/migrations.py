@@ -460,9 +460,9 @@ class Migrations:
 
         replay(self.scripts, path, lambda _connection, _revisions: None)
 
-    @property
+    @cached_property
     def scripts(self) -> Scripts:
-        """The scripts as real files, for what runs them."""
+        """The scripts as real files, for what runs them, and what was worked out about them before."""
         return self._scripts_of(self.manifest)
 
     def _scripts_of(self, manifest: Manifest) -> Scripts:
