@@ -7,6 +7,7 @@ nothing; the one real commit comes after the result was checked. What cannot run
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,6 +62,7 @@ class GuardedConnection(sqlite3.Connection):
         self._references = references
         self._guarding = False
         self._unconfirmed = False
+        self._has_journal = False
         self._beat: Callable[[], bool] = bool
         self.undone = False
         self.enforces_references = references
@@ -69,11 +71,16 @@ class GuardedConnection(sqlite3.Connection):
     def begin(self) -> None:
         """Take the write lock, without waiting; from now on only :meth:`finish` ends the transaction."""
         (page_size,) = super().execute("PRAGMA page_size").fetchone()
+        (journal_mode,) = super().execute("PRAGMA journal_mode").fetchone()
         settings = {
             "foreign_keys": "ON" if self._references else "OFF",
             "synchronous": "OFF" if self._is_private else "EXTRA",
             "cache_spill": "ON" if self._is_private else str(MEMORY_BYTES // page_size),
         }
+        if journal_mode == "delete":
+            # A journal ends by an overwritten header, which is synced; to remove it takes a sync of its folder.
+            settings["journal_mode"] = "PERSIST"
+            self._has_journal = True
         for name, value in settings.items():
             super().execute(f"PRAGMA {name} = {value}")
         super().execute("BEGIN IMMEDIATE")
@@ -113,6 +120,9 @@ class GuardedConnection(sqlite3.Connection):
     def really_close(self) -> None:
         """Close the connection; env.py's closing it does nothing."""
         self.set_progress_handler(None, 0)
+        if self._has_journal:
+            with contextlib.suppress(sqlite3.Error):
+                super().execute("PRAGMA journal_mode = DELETE")
         super().close()
 
     def _authorize(self, action: int, *_details: object) -> int:
