@@ -364,6 +364,27 @@ def test_a_long_statement_is_cancelled_within_a_second(through: str, project: Pr
     assert old.read_bytes() == before
 
 
+@pytest.mark.parametrize("through", ["statement", "copy"])
+def test_the_check_of_a_backup_can_be_cancelled(through: str, project: Project, old: Path) -> None:
+    """It reads the whole copy, which takes a while for a large document; no part of the copy stays."""
+    if through == "copy":
+        project.revision("d4", "c3", VACUUMS["plain"])
+    with closing(sqlite3.connect(old)) as connection, connection:
+        numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 2000000)"
+        connection.execute(f"CREATE TABLE large AS {numbers} SELECT x FROM n")
+    before, asked = old.read_bytes(), []
+
+    def cancel() -> bool:
+        is_copied = [path for path in old.parent.glob("*.part") if path.stat().st_size == len(before)]
+        asked.extend(is_copied)
+        return len(asked) > 1  # the first time is still the copying
+
+    with pytest.raises(freezekit.UpgradeCancelled):
+        project.located().upgrade(old, cancel=cancel)
+    assert old.read_bytes() == before
+    assert files(old.parent) == {"my old.db"}
+
+
 def test_an_upgrade_that_waits_can_be_cancelled(project: Project, old: Path) -> None:
     with closing(sqlite3.connect(old, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase
 from freezekit.runtime.files import named_part, remove, sync, sync_folder_of, take_rights
+from freezekit.runtime.guard import BEAT_OPERATIONS
 from freezekit.runtime.integrity import damage
 from freezekit.runtime.reports import BackupFile
 from freezekit.runtime.space import refuse_too_little_space
@@ -49,6 +50,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
     is_linear: bool = False,
     source: sqlite3.Connection | None = None,
     on_step: Callable[[float], object] | None = None,
+    cancelled: Callable[[], bool] = bool,
 ) -> str:
     """Copy a database while its write lock is held; the copy is complete, checked and on disk when this returns.
 
@@ -64,6 +66,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
         is_linear: Whether a database is at one of them at a time.
         source: The connection to copy from, where nobody else can read the file: an upgrade that runs on a copy.
         on_step: Called with the fraction that is copied; what it raises ends the copying and leaves unchanged.
+        cancelled: Asked now and then while the copy is checked; True ends that.
 
     Returns:
         Path of the copy.
@@ -85,7 +88,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
                 if source is None
                 else contextlib.nullcontext(source) as original
             ):
-                copy_database(original, part, steps)
+                copy_database(original, part, steps, cancelled)
             take_rights(path, part)
             _set_aside(target, part)
             os.replace(part, target)
@@ -131,12 +134,15 @@ def _opened_again(path: str) -> sqlite3.Connection:
 
 
 def copy_database(
-    source: sqlite3.Connection, part: str, progress: Callable[[int, int, int], object] | None = None
+    source: sqlite3.Connection,
+    part: str,
+    progress: Callable[[int, int, int], object] | None = None,
+    cancelled: Callable[[], bool] = bool,
 ) -> None:
     """Copy a database into an empty file through SQLite, which knows what of a journal belongs to it.
 
     Raises:
-        sqlite3.DatabaseError: The copy is damaged, or not equal to the source.
+        sqlite3.DatabaseError: The copy is damaged, or not equal to the source; or it was ``cancelled``.
     """
     with contextlib.closing(sqlite3.connect(file_uri(part, "mode=rw"), uri=True, isolation_level=None)) as copy:
         # Nobody needs half a copy back: no journal, and one sync at the end.
@@ -144,6 +150,7 @@ def copy_database(
             copy.execute(f"PRAGMA {setting}")
         source.backup(copy, pages=_PAGES_A_STEP, progress=progress)
     with contextlib.closing(sqlite3.connect(file_uri(part, "mode=ro&immutable=1"), uri=True)) as copy:
+        copy.set_progress_handler(cancelled, BEAT_OPERATIONS)
         refuse_damaged(copy)
         if version_rows(copy) != version_rows(source):
             raise sqlite3.DatabaseError("the copy has another version than the database")

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from freezekit.manifest import Manifest, Revision
     from freezekit.tree import FolderTree
 
-# `alembic.context` is one object for the whole process, so upgrades take turns.
+# `alembic.context` is one object for the whole process, so threads take turns at running an env.py.
 running = threading.RLock()
 
 
@@ -365,11 +365,8 @@ def _checked(environment: EnvironmentContext, run: Run, target: Target, database
 @contextlib.contextmanager
 def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
     """Give this thread's engines for the target its connection, and keep the others from creating a file."""
-    thread = threading.get_ident()
 
-    def do_connect(dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
-        if threading.get_ident() != thread:
-            return None
+    def lead(dialect: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
         names = [_file_name(arguments, parameters)] if dialect.name == "sqlite" else arguments
         if target.leads_here(dialect, names):
             return target.connect()
@@ -378,11 +375,26 @@ def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
             raise EnvironmentIgnoredDatabase(database, run.elsewhere)
         return None
 
-    event.listen(Engine, "do_connect", do_connect)
+    before, _led.lead = _led.lead, lead
     try:
         yield
     finally:
-        event.remove(Engine, "do_connect", do_connect)
+        _led.lead = before
+
+
+class _Led(threading.local):
+    """Where the engines of this thread are led to: nowhere, unless it runs an env.py."""
+
+    lead: Callable[[Any, list[Any], dict[str, Any]], Any] | None = None
+
+
+_led = _Led()
+
+
+# It stays: a thread of the host that is just connecting fails while a listener is added or removed.
+@event.listens_for(Engine, "do_connect")
+def _connecting(dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
+    return None if _led.lead is None else _led.lead(dialect, arguments, parameters)
 
 
 def _file_name(arguments: list[Any], parameters: dict[str, Any]) -> str:

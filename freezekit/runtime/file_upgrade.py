@@ -158,9 +158,11 @@ def _back_up(  # noqa: PLR0913 - facts of one moment
         return None
     pulse.phase("backup")
     manifest = job.manifest
-    how: dict[str, Any] = {"source": connection if by_copy else None, "on_step": _backup_step(pulse)}
+    how: dict[str, Any] = {"source": connection if by_copy else None, "is_linear": manifest.is_linear}
     try:
-        return make_backup(job.path, status.current, backup, manifest.by_id, is_linear=manifest.is_linear, **how)
+        return make_backup(
+            job.path, status.current, backup, manifest.by_id, on_step=_backup_step(pulse), cancelled=pulse.beat, **how
+        )
     except MigrationFailed:
         _refuse_damaged(job, connection)
         raise

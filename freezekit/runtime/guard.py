@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 256 * 1024 * 1024
 """How many bytes of changed pages wait in memory for the commit; what is more goes to the file before it."""
 
-_BEAT_OPERATIONS = 10_000
+BEAT_OPERATIONS = 10_000
+"""After so many operations of SQLite a caller is heard; asking it so often cost nothing that could be measured."""
+
 _SPACE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _KEYWORD = re.compile(_SPACE + r"([A-Za-z]+)\s*(\w*)", re.DOTALL)
 _PRAGMA_SET = re.compile(_SPACE + r"PRAGMA\s+(?:\w+\.)?(\w+)\s*[=(]\s*['\"]?(\w*)", re.IGNORECASE | re.DOTALL)
@@ -100,7 +102,7 @@ class GuardedConnection(sqlite3.Connection):
     def beat_with(self, beat: Callable[[], bool]) -> None:
         """Call a function now and then while statements run, and before each; True from it interrupts them."""
         self._beat = beat
-        self.set_progress_handler(beat, _BEAT_OPERATIONS)
+        self.set_progress_handler(beat, BEAT_OPERATIONS)
 
     def claim(self, application_id: int | None) -> None:
         """Mark the file as this application's, unless it bears a mark."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from freezekit.errors import EnvironmentIgnoredDatabase, FreezekitError, MigrationFailed, UpgradeCancelled
-from freezekit.runtime.environment import ManifestScripts, Run, build_config, run_env
+from freezekit.runtime.environment import ManifestScripts, Run, build_config, run_env, running
 from freezekit.runtime.host import undisturbed
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from freezekit.manifest import Manifest
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from freezekit.runtime.environment import Target
     from freezekit.runtime.reports import Backup, Progress, Status
     from freezekit.tree import FolderTree
+
+_ASK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Scripts:
         init=False, repr=False, compare=False, default_factory=dict
     )
     _ahead: dict[str, ManifestScripts] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _planning: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
 
     def for_alembic(self) -> ManifestScripts:
         """Return the scripts as Alembic sees them; env.py may change what it is given, so each time anew."""
@@ -39,10 +42,11 @@ class Scripts:
 
     def planned(self, database: str, current: tuple[str, ...], revision: str) -> tuple[str, ...]:
         """Return what :meth:`ManifestScripts.between` does, worked out once for all databases at the same revisions."""
-        found = self._planned.get((current, revision))
-        if found is None:
-            found = self._planned[current, revision] = self.for_alembic().between(database, current, revision)
-        return found
+        with self._planning:
+            found = self._planned.get((current, revision))
+            if found is None:
+                found = self._planned[current, revision] = self.for_alembic().between(database, current, revision)
+            return found
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,24 @@ def execute_env(job: Job, run: Run, target: Target, connect: Callable[[], object
     scripts, request = job.scripts, job.request
     url = target.url(scripts.manifest.driver)
     config = build_config(scripts.tree, scripts.manifest, url, connect=connect, x_arguments=request.x_arguments)
-    with _failures_named(run, job), undisturbed(scripts.prepend_sys_path):
+    with _failures_named(run, job), _in_turn(job), undisturbed(scripts.prepend_sys_path):
         run_env(config, run, target, job.database.name)
+
+
+@contextlib.contextmanager
+def _in_turn(job: Job) -> Iterator[None]:
+    """Wait until no other thread runs an env.py.
+
+    Raises:
+        UpgradeCancelled: The caller wants to stop.
+    """
+    while not running.acquire(timeout=_ASK_SECONDS):
+        if job.request.cancelled():
+            raise UpgradeCancelled(job.database.name)
+    try:
+        yield
+    finally:
+        running.release()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from sqlalchemy.pool import NullPool
 
 from freezekit.errors import EnvironmentIgnoredDatabase, UsageError
 from freezekit.runtime.database import Database
-from freezekit.runtime.environment import running
 from freezekit.runtime.file_env import checked_versions, run_on_file
 from freezekit.runtime.file_upgrade import sqlite_errors_named, usable_status
 from freezekit.runtime.job import Job, Request
@@ -31,7 +30,7 @@ def file_sql(job: Job) -> list[str]:
     """Return the SQL that an upgrade of an SQLite file would run, by running it on a private copy."""
     statements: list[str] = []
     pulse = Pulse(job.database.name, job.manifest, job.request)
-    with running, sqlite_errors_named(job, pulse), scratch_copy(job.path) as copy:
+    with sqlite_errors_named(job, pulse), scratch_copy(job.path) as copy:
         scratch = replace(job, database=replace(job.database, path=copy))
         with write_locked(copy, 0.0, is_private=True) as connection:
             if job.planned(usable_status(scratch, connection)):
@@ -52,7 +51,7 @@ def replay(scripts: Scripts, path: str, on_state: Callable[[GuardedConnection, S
         MigrationFailed: A revision failed; no file is left.
     """
     job = Job(scripts, Database(name=path, path=path), Request("heads"))
-    with running, write_locked(path, 0.0, is_private=True) as connection:
+    with write_locked(path, 0.0, is_private=True) as connection:
 
         def step(run: Run) -> None:
             if run.applied:
@@ -97,7 +96,7 @@ def probed_version_table(scripts: Scripts) -> str:
     def stop(_run: Run) -> None:
         raise _Probed
 
-    with running, scratch_copy("probe.db") as path:
+    with scratch_copy("probe.db") as path:
         job = Job(scripts, Database(name=path, path=path), Request("heads"))
         run = job.new_run(stop)
         with write_locked(path, 0.0, is_private=True) as connection, contextlib.suppress(_Probed):

@@ -6,6 +6,7 @@ looked at through a private copy.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import sqlite3
@@ -29,6 +30,8 @@ _LOOK_SECONDS = 5.0
 _VERSION = "version_num"
 COPY_SUFFIX = ".freezekit-upgrading"
 """Ends the name of the private copy of an upgrade that cannot run in place."""
+opening = _thread.RLock()
+"""Held while a file is read without SQLite, and while one is opened to be locked: see :func:`is_open_here`."""
 # alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
 _LEFTOVERS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '_alembic_tmp_*'"
 
@@ -163,19 +166,22 @@ def opened(path: str, timeout: float, *, is_long: bool = False, alone: bool = Fa
             log appears beside the file meanwhile.
         alone: Whether nothing else in this process can have the file open.
     """
-    if not alone and is_open_here(path):
-        how = "mode=ro"
-    elif (leftover := _leftover(path, _header(path))) is None:
-        # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.
-        how = "mode=rw" if is_long and os.access(os.path.dirname(path), os.W_OK) else "mode=ro&immutable=1"
-    elif leftover:
-        with _private_copy(path) as copy, contextlib.closing(sqlite3.connect(copy)) as connection:
+    with contextlib.ExitStack() as copies:
+        with contextlib.nullcontext() if alone else opening:
+            how = "mode=ro" if not alone and is_open_here(path) else _way_to_open(path, is_long=is_long)
+            if how is None:
+                path, how = copies.enter_context(_private_copy(path)), "mode=rw"
+        with contextlib.closing(sqlite3.connect(file_uri(path, how), uri=True, timeout=timeout)) as connection:
             yield connection
-        return
-    else:
-        how = "mode=ro"
-    with contextlib.closing(sqlite3.connect(file_uri(path, how), uri=True, timeout=timeout)) as connection:
-        yield connection
+
+
+def _way_to_open(path: str, *, is_long: bool) -> str | None:
+    """Return the options of a URI, or None for a file that can only be looked at through a copy."""
+    leftover = _leftover(path, _header(path))
+    if leftover is None:
+        # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.
+        return "mode=rw" if is_long and os.access(os.path.dirname(path), os.W_OK) else "mode=ro&immutable=1"
+    return None if leftover else "mode=ro"
 
 
 def file_uri(path: str, how: str) -> str:
@@ -189,6 +195,7 @@ def file_uri(path: str, how: str) -> str:
 def is_open_here(path: str) -> bool:
     """Return whether this process has the file open: closing it once more would then drop the locks SQLite holds.
 
+    True only while :data:`opening` is held; another thread may open it at any time.
     https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system that has /dev/fd.
     """
     wanted = os.stat(path)

@@ -16,8 +16,8 @@ import time
 from typing import TYPE_CHECKING
 
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase, UpgradeCancelled
-from freezekit.runtime.guard import GuardedConnection
-from freezekit.runtime.sqlite_file import COPY_SUFFIX, is_busy, opened
+from freezekit.runtime.guard import BEAT_OPERATIONS, GuardedConnection
+from freezekit.runtime.sqlite_file import COPY_SUFFIX, is_busy, opened, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,8 @@ def write_locked(
         UpgradeCancelled: ``cancelled`` said so while waiting.
     """
     is_new = not os.path.exists(path)
-    connection = _named(path, lambda: GuardedConnection(path, is_private=is_private, references=references))
+    with opening:
+        connection = _named(path, lambda: GuardedConnection(path, is_private=is_private, references=references))
     try:
         _named(path, lambda: _retried(path, connection.begin, timeout, cancelled))
         connection.beat_with(cancelled)
@@ -77,7 +78,7 @@ def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], boo
     Args:
         path: The file; created if there is none, and removed again if nothing was written to it.
         timeout: How long to wait for other programs, in seconds; one that keeps a write-ahead log open never lets go.
-        cancelled: Asked now and then while waiting.
+        cancelled: Asked now and then while waiting and while statements run; True interrupts them.
 
     Raises:
         DatabaseInUse: Another program kept it.
@@ -86,6 +87,7 @@ def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], boo
     """
     is_new = not os.path.exists(path)
     connection = _named(path, lambda: _retried(path, lambda: held_alone(path), timeout, cancelled))
+    connection.set_progress_handler(cancelled, BEAT_OPERATIONS)
     try:
         yield connection
     finally:
@@ -95,7 +97,8 @@ def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], boo
 
 def held_alone(path: str) -> sqlite3.Connection:
     """Return a connection that holds SQLite's exclusive lock and has no transaction open; it does not wait."""
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    with opening:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         for statement in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = EXTRA", "BEGIN EXCLUSIVE", "COMMIT"):
             connection.execute(statement)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from freezekit.errors import UsageError
-from freezekit.runtime.environment import running
 from freezekit.runtime.file_upgrade import rehearse_file, upgrade_file
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ def upgrade(job: Job, *, rehearse: bool = False) -> Report:
     is_file = job.database.path is not None
     if rehearse and not is_file:
         raise UsageError(f"{job.database.name} is no SQLite file, so there is no private copy to rehearse on.")
-    with running:
-        report = (rehearse_file if rehearse else upgrade_file)(job) if is_file else _upgrade_server(job)
+    report = (rehearse_file if rehearse else upgrade_file)(job) if is_file else _upgrade_server(job)
     return replace(report, seconds=time.monotonic() - started)
 
 
