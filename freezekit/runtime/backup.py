@@ -51,8 +51,9 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
     source: sqlite3.Connection | None = None,
     on_step: Callable[[float], object] | None = None,
     cancelled: Callable[[], bool] = bool,
+    syncs_folder: bool = False,
 ) -> str:
-    """Copy a database while its write lock is held; the copy is complete, checked and on disk when this returns.
+    """Copy a database while its write lock is held; the copy is complete, checked and on disk before that changes.
 
     The name carries the revision the database is at, so that a program that fails at every start makes one copy, not
     one each time. A copy of that name with other content is first renamed. Older backups of the same database are
@@ -67,6 +68,8 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
         source: The connection to copy from, where nobody else can read the file: an upgrade that runs on a copy.
         on_step: Called with the fraction that is copied; what it raises ends the copying and leaves unchanged.
         cancelled: Asked now and then while the copy is checked; True ends that.
+        syncs_folder: Whether the database's folder is synced before the database is changed, which is soon enough for
+            a copy in the same folder.
 
     Returns:
         Path of the copy.
@@ -92,12 +95,14 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
             take_rights(path, part)
             _set_aside(target, part)
             os.replace(part, target)
-            sync_folder_of(target)
+            may_have_older = not is_linear or _may_have_older(_start_of(path, folder), target, revisions)
+            if may_have_older or not syncs_folder or folder != os.path.dirname(path):
+                sync_folder_of(target)
     except (sqlite3.Error, OSError) as error:
         if error is steps.raised:
             raise
         raise MigrationFailed(path, f"no backup could be made in {folder} ({error})") from error
-    if not is_linear or _may_have_older(_start_of(path, folder), target, revisions):
+    if may_have_older:
         older = (one for one in list_backups(path, folder, revisions) if one.path != target)
         remove_surplus(older, max(backup.keep, 1) - 1)
     return target

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase, UpgradeCancelled
 from freezekit.runtime import sqlite_upgrade
 from freezekit.runtime.backup import make_backup
 from freezekit.runtime.file_env import checked_versions, refuse_other_version_table, run_on_file
-from freezekit.runtime.guard import NeedsCopy
+from freezekit.runtime.guard import GuardedConnection, NeedsCopy
 from freezekit.runtime.integrity import damage, dangling_references, new_dangling
 from freezekit.runtime.pulse import Pulse
 from freezekit.runtime.reports import Report, State, Status
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
 
-    from freezekit.runtime.guard import GuardedConnection
     from freezekit.runtime.job import Job
 
 
@@ -158,10 +157,18 @@ def _back_up(  # noqa: PLR0913 - facts of one moment
         return None
     pulse.phase("backup")
     manifest = job.manifest
-    how: dict[str, Any] = {"source": connection if by_copy else None, "is_linear": manifest.is_linear}
+    syncs_folder = isinstance(connection, GuardedConnection) and connection.syncs_folder
     try:
         return make_backup(
-            job.path, status.current, backup, manifest.by_id, on_step=_backup_step(pulse), cancelled=pulse.beat, **how
+            job.path,
+            status.current,
+            backup,
+            manifest.by_id,
+            is_linear=manifest.is_linear,
+            source=connection if by_copy else None,
+            on_step=_backup_step(pulse),
+            cancelled=pulse.beat,
+            syncs_folder=syncs_folder,
         )
     except MigrationFailed:
         _refuse_damaged(job, connection)

@@ -8,6 +8,7 @@ nothing; the one real commit comes after the result was checked. What cannot run
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +54,8 @@ class GuardedConnection(sqlite3.Connection):
 
     Attributes:
         undone: Something was rolled back, so the upgrade has failed.
+        syncs_folder: SQLite has all names of the file's folder on disk before it changes the file, as it does whenever
+            it creates a journal: https://www.sqlite.org/atomiccommit.html, section 3.7.
         enforces_references: env.py, or a listener of its engine, asked for enforced foreign keys.
         journal_mode: The journal mode it asked for, which can only be set after the commit; None if it did not.
     """
@@ -60,11 +63,13 @@ class GuardedConnection(sqlite3.Connection):
     def __init__(self, path: str, *, is_private: bool = False, references: bool = False) -> None:
         # Without cached statements none that was prepared earlier slips past the authorizer.
         super().__init__(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=0)
+        self._path = path
         self._is_private = is_private
         self._references = references
         self._guarding = False
         self._unconfirmed = False
         self._has_journal = False
+        self.syncs_folder = False
         self._beat: Callable[[], bool] = bool
         self.undone = False
         self.enforces_references = references
@@ -86,6 +91,7 @@ class GuardedConnection(sqlite3.Connection):
         for name, value in settings.items():
             super().execute(f"PRAGMA {name} = {value}")
         super().execute("BEGIN IMMEDIATE")
+        self.syncs_folder = self._has_journal and not self._is_private and not os.path.lexists(f"{self._path}-journal")
         self.set_authorizer(self._authorize)
         self._guarding = True
 
