@@ -1,5 +1,6 @@
 """Upgrading documents: what is promised of an SQLite file, of lent connections, and of the process."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -18,6 +19,8 @@ from sqlalchemy.pool import StaticPool
 import freezekit
 from freezekit import Migrations, Progress, State
 
+Use = Callable[[Path], contextlib.AbstractContextManager[object]]
+
 
 @pytest.fixture
 def migrations() -> Migrations:
@@ -30,6 +33,18 @@ def document(tmp_path: Path) -> Path:
     copy = tmp_path / "my old.notes"
     copy.write_bytes(RELEASES[0].read_bytes())
     return copy
+
+
+@pytest.fixture(params=["not open", "open", "connected", "written"])
+def use(request: pytest.FixtureRequest) -> Use:
+    """How this program has a document open meanwhile, without reading it."""
+    ways: dict[str, Use] = {
+        "not open": contextlib.nullcontext,
+        "open": lambda path: path.open("rb"),
+        "connected": lambda path: closing(sqlite3.connect(path)),
+        "written": lambda path: path.open("ab"),
+    }
+    return ways[request.param]
 
 
 @pytest.fixture
@@ -303,21 +318,29 @@ def _python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
 
 
-def test_a_document_in_write_ahead_mode_is_read_without_a_trace(migrations: Migrations, document: Path) -> None:
+def test_a_document_in_write_ahead_mode_is_read_without_a_trace(
+    migrations: Migrations, document: Path, use: Use
+) -> None:
     """Neither an index nor a log appears beside the file, also where a program that died left its log behind."""
     with closing(sqlite3.connect(document)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
+    with use(document):
+        assert migrations.status(document).state is State.BEHIND
+        assert [path.name for path in document.parent.iterdir()] == [document.name]
     assert migrations.status(document).state is State.BEHIND
     assert [path.name for path in document.parent.iterdir()] == [document.name]
     died = "import sqlite3, os; c = sqlite3.connect({0!r}); c.execute('DELETE FROM note'); c.commit(); os._exit(0)"
     _python(died.format(str(document)))
     os.unlink(f"{document}-shm")
     before = snapshot(document.parent)
-    assert migrations.status(document).state is State.BEHIND
-    assert snapshot(document.parent) == before
+    with use(document):
+        assert migrations.status(document).state is State.BEHIND
+        assert snapshot(document.parent) == before
 
 
-def test_a_document_left_with_a_hot_journal_is_read_as_it_was_before(migrations: Migrations, document: Path) -> None:
+def test_a_document_left_with_a_hot_journal_is_read_as_it_was_before(
+    migrations: Migrations, document: Path, use: Use
+) -> None:
     """The question rolls nothing back on disk, and answers what the rolled back database would."""
     died = (
         "import sqlite3, os; c = sqlite3.connect({0!r}, isolation_level=None); c.execute('PRAGMA cache_size = 1');"
@@ -329,9 +352,10 @@ def test_a_document_left_with_a_hot_journal_is_read_as_it_was_before(migrations:
     _python(died.format(str(document)))
     assert os.path.getsize(f"{document}-journal")
     before = snapshot(document.parent)
-    assert migrations.status(document).current == ("0002",)
-    assert snapshot(document.parent) == before
-    assert migrations.upgrade(document).heads == (expected_head,)
+    with use(document):
+        assert migrations.status(document).current == ("0002",)
+        assert snapshot(document.parent) == before
+        assert migrations.upgrade(document).heads == (expected_head,)
 
 
 def test_a_link_is_upgraded_where_it_leads(migrations: Migrations, document: Path, tmp_path: Path) -> None:

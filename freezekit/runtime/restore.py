@@ -33,7 +33,7 @@ from freezekit.runtime.reports import State
 from freezekit.runtime.space import document_size, refuse_unfit, spaces
 from freezekit.runtime.sqlite_file import (
     is_busy,
-    is_open_here,
+    open_handle,
     opened,
     read_contents,
     size_of_file,
@@ -206,7 +206,7 @@ def _write_over(source: sqlite3.Connection, document: sqlite3.Connection) -> Non
 
 def _put_over_damaged(source: sqlite3.Connection, path: str, timeout: float) -> str:
     """Keep the bytes of a document that cannot be read, then write over it, or replace it where SQLite cannot."""
-    if is_open_here(path):
+    if open_handle(path) is not None:
         # Closing the file once more would drop the locks that this process has on it.
         raise DatabaseInUse(path, 0.0)
     with open(path, "r+b", buffering=0) as held:

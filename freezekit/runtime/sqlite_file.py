@@ -18,7 +18,7 @@ from freezekit.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from freezekit.manifest import Manifest
 
@@ -27,11 +27,12 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _WAL_VERSION = 2
 _LOOK_SECONDS = 5.0
+_COPIED_BYTES = 1024 * 1024
 _VERSION = "version_num"
 COPY_SUFFIX = ".freezekit-upgrading"
 """Ends the name of the private copy of an upgrade that cannot run in place."""
 opening = _thread.RLock()
-"""Held while a file is read without SQLite, and while one is opened to be locked: see :func:`is_open_here`."""
+"""Held while a file is read without SQLite, and while one is opened to be locked: see :func:`open_handle`."""
 # alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
 _LEFTOVERS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '_alembic_tmp_*'"
 
@@ -168,20 +169,24 @@ def opened(path: str, timeout: float, *, is_long: bool = False, alone: bool = Fa
     """
     with contextlib.ExitStack() as copies:
         with contextlib.nullcontext() if alone else opening:
-            how = "mode=ro" if not alone and is_open_here(path) else _way_to_open(path, is_long=is_long)
-            if how is None:
-                path, how = copies.enter_context(_private_copy(path)), "mode=rw"
-        with contextlib.closing(sqlite3.connect(file_uri(path, how), uri=True, timeout=timeout)) as connection:
+            name, how = _way_to_open(path, copies, is_long=is_long, alone=alone)
+        with contextlib.closing(sqlite3.connect(file_uri(name, how), uri=True, timeout=timeout)) as connection:
             yield connection
 
 
-def _way_to_open(path: str, *, is_long: bool) -> str | None:
-    """Return the options of a URI, or None for a file that can only be looked at through a copy."""
-    leftover = _leftover(path, _header(path))
+def _way_to_open(path: str, copies: contextlib.ExitStack, *, is_long: bool, alone: bool) -> tuple[str, str]:
+    """Return what to open, a copy where the file itself cannot be looked at, and the options of its URI."""
+    handle = None if alone else open_handle(path)
+    try:
+        leftover = _leftover(path, _header(path, handle))
+        if leftover:
+            return copies.enter_context(_private_copy(path, handle)), "mode=rw"
+    except _HandleClosed:
+        return _way_to_open(path, copies, is_long=is_long, alone=alone)
     if leftover is None:
         # An absent or empty write-ahead log holds nothing; going without it creates no index beside the file.
-        return "mode=rw" if is_long and os.access(os.path.dirname(path), os.W_OK) else "mode=ro&immutable=1"
-    return None if leftover else "mode=ro"
+        return path, "mode=rw" if is_long and os.access(os.path.dirname(path), os.W_OK) else "mode=ro&immutable=1"
+    return path, "mode=ro"
 
 
 def file_uri(path: str, how: str) -> str:
@@ -192,28 +197,30 @@ def file_uri(path: str, how: str) -> str:
     return f"file:{name}?{how}"
 
 
-def is_open_here(path: str) -> bool:
-    """Return whether this process has the file open: closing it once more would then drop the locks SQLite holds.
+def open_handle(path: str) -> int | None:
+    """Return a handle through which this process has the file open already, or None.
 
-    True only while :data:`opening` is held; another thread may open it at any time.
+    Opening and closing the file once more would drop the locks SQLite holds on it in this process; while
+    :data:`opening` is held, no other thread begins to hold one.
     https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system that has /dev/fd.
     """
     wanted = os.stat(path)
     try:
         handles = os.listdir("/dev/fd")
     except OSError:
-        return False
-    for handle in handles:
-        with contextlib.suppress(OSError, ValueError):
-            if os.path.samestat(os.fstat(int(handle)), wanted):
-                return True
-    return False
+        return None
+    for handle in map(int, handles):
+        with contextlib.suppress(OSError):
+            # One that is only for writing is none of SQLite's.
+            if os.path.samestat(os.fstat(handle), wanted) and (os.pread(handle, 1, 0) or not wanted.st_size):
+                return handle
+    return None
 
 
-def _header(path: str) -> bytes:
+def _header(path: str, handle: int | None) -> bytes:
     try:
-        with open(path, "rb") as file:
-            header = file.read(_HEADER_BYTES)
+        with contextlib.closing(_chunks(path, handle, _HEADER_BYTES)) as chunks:
+            header = next(chunks, b"")
     except OSError as error:
         raise NotADatabase(path, f"it cannot be read ({error.strerror})") from error
     if not header.startswith(_MAGIC):
@@ -221,6 +228,33 @@ def _header(path: str) -> bytes:
     if len(header) < _HEADER_BYTES:
         raise NotADatabase(path, "it is damaged: it ends within its header")
     return header
+
+
+def _chunks(path: str, handle: int | None, size: int) -> Generator[bytes]:
+    """Yield a file's content in pieces; through an open handle, whose position stays, if there is one."""
+    if handle is None:
+        with open(path, "rb", buffering=0) as file:
+            yield from iter(lambda: file.read(size), b"")
+        return
+    at = 0
+    while content := _read_at(path, handle, size, at):
+        yield content
+        at += len(content)
+
+
+class _HandleClosed(Exception):
+    """Whoever had a file open has closed it meanwhile."""
+
+
+def _read_at(path: str, handle: int, size: int, at: int) -> bytes:
+    try:
+        content = os.pread(handle, size, at)
+        is_same = os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError as error:
+        raise _HandleClosed from error
+    if not is_same:
+        raise _HandleClosed
+    return content
 
 
 def _leftover(path: str, header: bytes) -> bool | None:
@@ -241,15 +275,15 @@ def _is_readable(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _private_copy(path: str) -> Iterator[str]:
-    import shutil
+def _private_copy(path: str, handle: int | None) -> Iterator[str]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
         copy = os.path.join(folder, "database")
         for suffix in ("", "-journal", "-wal"):
             if os.path.exists(path + suffix):
-                shutil.copyfile(path + suffix, copy + suffix)
+                with open(copy + suffix, "wb") as file:
+                    file.writelines(_chunks(path + suffix, None if suffix else handle, _COPIED_BYTES))
         yield copy
 
 
