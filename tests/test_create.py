@@ -186,3 +186,8 @@ def test_the_history_of_sample_app_is_not_written_into(migrations: Migrations, t
     before = {path: path.stat().st_mtime_ns for path in MIGRATIONS.rglob("*")}
     migrations.create(tmp_path / "new.notes")
     assert {path: path.stat().st_mtime_ns for path in MIGRATIONS.rglob("*")} == before
+
+
+def test_a_database_that_is_no_file_is_not_adopted(migrations: Migrations) -> None:
+    with pytest.raises(freezekit.UsageError, match="is no SQLite file"):
+        migrations.adopt("postgresql://nobody@localhost/none")

@@ -15,7 +15,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from histories import ENV, Project, compiling, dump, files, project_in, versions
-from sqlalchemy import URL, create_engine, event, text
+from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool, StaticPool
 
 import freezekit
@@ -762,6 +762,28 @@ def test_a_database_in_memory_can_be_lent(given: str, env: str, project: Project
     assert dump(tmp_path / "copy.db") == project.plain(tmp_path / "plain.db", lend=True)
 
 
+@pytest.mark.parametrize("given", ["engine", "connection"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///relative.db",
+        "sqlite:///file:uri.db?uri=true",
+        "sqlite:///file:shared?mode=memory&cache=shared&uri=true",
+    ],
+)
+def test_a_lent_database_may_have_any_url(
+    url: str, given: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that env.py makes from the URL it is given leads to the connection that was lent."""
+    monkeypatch.chdir(tmp_path)
+    engine = create_engine(url, poolclass=StaticPool)
+    with engine.connect() as connection:
+        db = engine if given == "engine" else connection
+        assert project.located().upgrade(db).applied == ("a1", "b2", "c3")
+        assert project.located().status(db).state is State.CURRENT
+    engine.dispose()
+
+
 def test_a_lent_transaction_is_its_hosts_to_end(project: Project, old: Path) -> None:
     """What an upgrade did inside the host's transaction goes when the host rolls back."""
     before = dump(old)
@@ -863,12 +885,11 @@ def test_engines_of_other_threads_are_left_alone(project: Project, tmp_path: Pat
     assert set(seen) == {str(other)}
 
 
-def test_no_listener_stays_behind(project: Project, tmp_path: Path) -> None:
-    """Engines made after an upgrade, and after a failed one, connect by themselves."""
+def test_engines_of_later_connect_by_themselves(project: Project, tmp_path: Path) -> None:
+    """After an upgrade, and after a failed one."""
     project.located().upgrade(tmp_path / "new.db")
     project.env("1 / 0")
     with pytest.raises(MigrationFailed):
         project.located().upgrade(tmp_path / "failed.db")
     with engine_of(tmp_path / "new.db").connect() as connection:
         assert type(connection.connection.dbapi_connection) is sqlite3.Connection
-    assert not event.contains(type(engine_of(tmp_path / "x.db")), "do_connect", lambda: None)

@@ -332,6 +332,17 @@ def test_a_rehearsal_fails_as_the_upgrade_would(project: Project, old: Path) -> 
     assert old.read_bytes() == before
 
 
+def test_a_rehearsal_waits_no_longer_than_said_for_a_locked_document(project: Project, old: Path) -> None:
+    """Python's own copying of a database waits for ever."""
+    migrations = project.located()
+    with closing(sqlite3.connect(old, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(freezekit.DatabaseInUse):
+            migrations.upgrade(old, rehearse=True, timeout=0.2)
+        with pytest.raises(freezekit.UpgradeCancelled):
+            migrations.upgrade(old, rehearse=True, cancel=lambda: True)
+
+
 LONG = (
     'op.execute("CREATE TABLE long AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 4000000)'
     ' SELECT count(x) FROM n")'

@@ -106,6 +106,21 @@ def test_who_waits_for_another_env_py_can_be_cancelled(project: Project, tmp_pat
     assert not (tmp_path / "second.db").exists()
 
 
+def test_an_upgrade_inside_another_is_refused_by_name(project: Project, tmp_path: Path) -> None:
+    """Alembic has one context, which the outer one could not go on with."""
+    migrations, refused = project.located(), []
+
+    def on_progress(now: Progress) -> None:
+        if now.revision == "b2":
+            with pytest.raises(freezekit.UsageError, match="inside another upgrade") as error:
+                migrations.upgrade(tmp_path / "inner.db")
+            refused.append(error)
+
+    assert migrations.upgrade(tmp_path / "outer.db", on_progress=on_progress).applied == ("a1", "b2", "c3")
+    assert len(refused) == 1
+    assert not (tmp_path / "inner.db").exists()
+
+
 def test_many_upgrades_at_once_all_succeed(project: Project, tmp_path: Path) -> None:
     migrations = project.located()
     paths = [tmp_path / f"{number}.db" for number in range(24)]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import column, inspect, select, table
 
 from freezekit.errors import UsageError
-from freezekit.runtime.environment import Target
+from freezekit.runtime.environment import Target, file_name
 from freezekit.runtime.sqlite_file import Contents
+from freezekit.runtime.sqlite_upgrade import same_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,8 +102,10 @@ class SqlalchemyTarget(Target):
     def __init__(self, url: Any, connection: Connection | None = None) -> None:
         self._connection = connection
         self._url = url
-        is_lent = connection is not None and connection.dialect.name == "sqlite"
-        self._lent = _Lent(connection.connection.dbapi_connection) if connection is not None and is_lent else None
+        self._lent: _Lent | None = None
+        if connection is not None and connection.dialect.name == "sqlite":
+            self._lent = _Lent(connection.connection.dbapi_connection)
+            self._file = file_name(*connection.dialect.create_connect_args(url))
 
     def url(self, driver: str | None) -> str:  # noqa: ARG002 - the host's URL names its driver
         """Return the host's URL."""
@@ -112,8 +115,8 @@ class SqlalchemyTarget(Target):
         """Return whether an engine is to be given the lent connection, or may connect to the server by itself."""
         if self._lent is None:
             return True
-        name = str(arguments[0]) if arguments else ":memory:"
-        return dialect.name == "sqlite" and name == (self._url.database or ":memory:")
+        name = str(arguments[0])
+        return dialect.name == "sqlite" and (name == self._file or same_file(name, self._file))
 
     def connect(self) -> Any:
         """Return the lent SQLite connection; None for a server, where env.py connects by itself."""

@@ -38,6 +38,7 @@ from freezekit.errors import (
     InvalidMigrations,
     MigrationFailed,
     NotADatabase,
+    UpgradeCancelled,
     UsageError,
 )
 from freezekit.manifest import digest
@@ -51,8 +52,45 @@ if TYPE_CHECKING:
     from freezekit.manifest import Manifest, Revision
     from freezekit.tree import FolderTree
 
-# `alembic.context` is one object for the whole process, so threads take turns at running an env.py.
-running = threading.RLock()
+_ASK_SECONDS = 0.05
+
+
+class _Turn:
+    """`alembic.context` is one object for the whole process, so threads take turns at running an env.py."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    @contextlib.contextmanager
+    def taken(self, database: str, cancelled: Callable[[], object] = bool) -> Iterator[None]:
+        """Wait until no other thread runs an env.py, and keep them waiting for the duration of a block.
+
+        Args:
+            database: Its name, for messages.
+            cancelled: Asked now and then while waiting.
+
+        Raises:
+            UpgradeCancelled: ``cancelled`` said so.
+            UsageError: This thread runs an env.py already, which could not go on afterwards.
+        """
+        if self._thread == threading.get_ident():
+            raise UsageError(
+                f"The scripts cannot run for {database} inside another upgrade, that is in its env.py, in a revision "
+                "or in on_progress: begin before it, or afterwards."
+            )
+        while not self._lock.acquire(timeout=_ASK_SECONDS):
+            if cancelled():
+                raise UpgradeCancelled(database)
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._thread = None
+            self._lock.release()
+
+
+turn = _Turn()
 
 
 def build_config(
@@ -367,7 +405,7 @@ def _engines_led(run: Run, target: Target, database: str) -> Iterator[None]:
     """Give this thread's engines for the target its connection, and keep the others from creating a file."""
 
     def lead(dialect: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
-        names = [_file_name(arguments, parameters)] if dialect.name == "sqlite" else arguments
+        names = [file_name(arguments, parameters)] if dialect.name == "sqlite" else arguments
         if target.leads_here(dialect, names):
             return target.connect()
         if dialect.name == "sqlite" and names[0] != ":memory:" and not os.path.exists(names[0]):
@@ -397,7 +435,7 @@ def _connecting(dialect: Any, _record: object, arguments: list[Any], parameters:
     return None if _led.lead is None else _led.lead(dialect, arguments, parameters)
 
 
-def _file_name(arguments: list[Any], parameters: dict[str, Any]) -> str:
+def file_name(arguments: Sequence[Any], parameters: Mapping[str, Any]) -> str:
     """Return the file that sqlite3 would open, or ``:memory:``."""
     name = str(arguments[0]) if arguments else ""
     if parameters.get("uri") and name.startswith("file:"):

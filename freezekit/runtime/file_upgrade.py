@@ -44,7 +44,8 @@ def upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
 def rehearse_file(job: Job) -> Report:
     """Upgrade a private copy of an SQLite file and report; see :meth:`freezekit.Migrations.upgrade`."""
     pulse = Pulse(job.database.name, job.manifest, job.request)
-    with sqlite_errors_named(job, pulse), sqlite_upgrade.scratch_copy(job.path, _backup_step(pulse)) as copy:
+    copied = sqlite_upgrade.scratch_copy(job.path, job.request.timeout, _backup_step(pulse))
+    with sqlite_errors_named(job, pulse), copied as copy:
         scratch = replace(job, database=replace(job.database, path=copy), request=replace(job.request, backup=None))
         report = upgrade_file(scratch, pulse)
     outside = set(job.manifest.outside_transaction) & set(report.applied)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from freezekit.errors import EnvironmentIgnoredDatabase, FreezekitError, MigrationFailed, UpgradeCancelled
-from freezekit.runtime.environment import ManifestScripts, Run, build_config, run_env, running
+from freezekit.runtime.environment import ManifestScripts, Run, build_config, run_env, turn
 from freezekit.runtime.host import undisturbed
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from freezekit.runtime.environment import Target
     from freezekit.runtime.reports import Backup, Progress, Status
     from freezekit.tree import FolderTree
-
-_ASK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -120,24 +118,9 @@ def execute_env(job: Job, run: Run, target: Target, connect: Callable[[], object
     scripts, request = job.scripts, job.request
     url = target.url(scripts.manifest.driver)
     config = build_config(scripts.tree, scripts.manifest, url, connect=connect, x_arguments=request.x_arguments)
-    with _failures_named(run, job), _in_turn(job), undisturbed(scripts.prepend_sys_path):
+    has_turn = turn.taken(job.database.name, request.cancelled)
+    with _failures_named(run, job), has_turn, undisturbed(scripts.prepend_sys_path):
         run_env(config, run, target, job.database.name)
-
-
-@contextlib.contextmanager
-def _in_turn(job: Job) -> Iterator[None]:
-    """Wait until no other thread runs an env.py.
-
-    Raises:
-        UpgradeCancelled: The caller wants to stop.
-    """
-    while not running.acquire(timeout=_ASK_SECONDS):
-        if job.request.cancelled():
-            raise UpgradeCancelled(job.database.name)
-    try:
-        yield
-    finally:
-        running.release()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 import time
 from functools import cached_property
 
-from freezekit.errors import DatabaseInUse, InvalidMigrations, NotADatabase
+from freezekit.errors import DatabaseInUse, InvalidMigrations, NotADatabase, UsageError
 from freezekit.manifest import Manifest, digest, manifest_name
 from freezekit.runtime.database import database_of
 from freezekit.runtime.reports import Backup, Plan, Report, State, Status
@@ -144,7 +144,7 @@ class Migrations:
         Returns:
             Statements, each ended by a semicolon; empty when there is nothing to do.
         """
-        from freezekit.runtime.environment import ManifestScripts, build_config, offline_sql, running
+        from freezekit.runtime.environment import ManifestScripts, build_config, offline_sql, turn
         from freezekit.runtime.host import undisturbed
         from freezekit.runtime.job import Job, Request
         from freezekit.runtime.replay import file_sql
@@ -159,7 +159,7 @@ class Migrations:
             return ""
         url = _url_of(database)
         config = build_config(scripts.tree, scripts.manifest, url, x_arguments=x_arguments)
-        with running, undisturbed(scripts.prepend_sys_path):
+        with turn.taken(database.name), undisturbed(scripts.prepend_sys_path):
             return offline_sql(
                 config, ManifestScripts(scripts.tree, scripts.manifest), database.name, status.current, revision
             )
@@ -329,6 +329,8 @@ class Migrations:
         from freezekit.runtime.adopt import adopt
 
         database = database_of(db)
+        if database.path is None:
+            raise UsageError(f"{database.name} is no SQLite file, and only one can be adopted. Nothing was changed.")
         status = self._status(database)
         if status.state is State.UNVERSIONED:
             adopt(self.scripts, database, status, timeout)

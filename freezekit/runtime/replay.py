@@ -30,7 +30,7 @@ def file_sql(job: Job) -> list[str]:
     """Return the SQL that an upgrade of an SQLite file would run, by running it on a private copy."""
     statements: list[str] = []
     pulse = Pulse(job.database.name, job.manifest, job.request)
-    with sqlite_errors_named(job, pulse), scratch_copy(job.path) as copy:
+    with sqlite_errors_named(job, pulse), scratch_copy(job.path, job.request.timeout) as copy:
         scratch = replace(job, database=replace(job.database, path=copy))
         with write_locked(copy, 0.0, is_private=True) as connection:
             if job.planned(usable_status(scratch, connection)):

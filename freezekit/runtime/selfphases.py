@@ -99,12 +99,12 @@ def scripts(subjects: Sequence[Subject], _databases: Sequence[str]) -> None:
 
 def _issue_of(located: Scripts, name: str) -> str | None:
     """Return what is wrong with one script, or None."""
-    from freezekit.runtime.environment import running
+    from freezekit.runtime.environment import turn
     from freezekit.runtime.host import undisturbed
 
     revision = next((one.revision for one in located.manifest.revisions if one.file == name), None)
     try:
-        with running, undisturbed(located.prepend_sys_path):
+        with turn.taken(name), undisturbed(located.prepend_sys_path):
             if revision is None:
                 compile(located.tree.read(name), name, "exec", dont_inherit=True)
             else:

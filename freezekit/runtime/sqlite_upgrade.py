@@ -30,6 +30,8 @@ IN_PLACE_BYTES = 128 * 1024 * 1024
 
 _POLL_SECONDS = 0.05
 _PAGES_A_STEP = 2_000
+# SQLITE_BUSY and SQLITE_LOCKED: Connection.backup tries again for ever.
+_IN_USE = {5, 6}
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
 
 
@@ -189,16 +191,16 @@ def working_copy(original: sqlite3.Connection, path: str, on_step: Callable[[flo
     copy = path + COPY_SUFFIX
     sweep(path)
     try:
-        _copied(original, copy, on_step)
+        _copied(original, copy, _stepping(on_step))
         yield copy
     finally:
         sweep(path)
 
 
-def _copied(source: sqlite3.Connection, target: str, on_step: Callable[[float], object]) -> None:
+def _copied(source: sqlite3.Connection, target: str, on_step: Callable[[int, int, int], object]) -> None:
     with contextlib.closing(sqlite3.connect(target)) as copy:
         copy.execute("PRAGMA synchronous = OFF")
-        source.backup(copy, pages=_PAGES_A_STEP, progress=_stepping(on_step))
+        source.backup(copy, pages=_PAGES_A_STEP, progress=on_step)
 
 
 def _stepping(on_step: Callable[[float], object]) -> Callable[[int, int, int], object]:
@@ -234,13 +236,32 @@ def set_journal_mode(path: str, mode: str) -> None:
 
 
 @contextlib.contextmanager
-def scratch_copy(path: str, on_step: Callable[[float], object] = bool) -> Iterator[str]:
-    """Yield a private copy of a database, an empty one if there is none; it is removed afterwards."""
+def scratch_copy(path: str, timeout: float = 0.0, on_step: Callable[[float], object] = bool) -> Iterator[str]:
+    """Yield a private copy of a database, an empty one if there is none; it is removed afterwards.
+
+    Args:
+        path: The database.
+        timeout: How long to wait for a program that keeps it to itself, in seconds.
+        on_step: Called with the share that was copied, also while waiting; what it raises ends that.
+
+    Raises:
+        DatabaseInUse: Another program kept it.
+    """
+    copying, started = _stepping(on_step), time.monotonic()
+
+    def copying_or_waiting(status: int, remaining: int, total: int) -> None:
+        if status not in _IN_USE:
+            copying(status, remaining, total)
+            return
+        on_step(0.0)
+        if (waited := time.monotonic() - started) >= timeout:
+            raise DatabaseInUse(path, waited)
+
     with tempfile.TemporaryDirectory(prefix="freezekit-") as folder:
         copy = os.path.join(folder, os.path.basename(path))
         if os.path.exists(path):
             with opened(path, timeout=0, is_long=True) as source:
-                _copied(source, copy, on_step)
+                _copied(source, copy, copying_or_waiting)
         yield copy
 
 
