@@ -81,7 +81,7 @@ def test_who_waits_for_a_locked_document_keeps_nobody_waiting(project: Project, 
     waits = threading.Event()
     with closing(sqlite3.connect(old, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with beside(lambda: project.located().upgrade(old, timeout=3, cancel=waits.set)) as results:
+        with beside(lambda: project.located().upgrade(old, timeout=SECONDS, cancel=waits.set)) as results:
             assert waits.wait(SECONDS)
             assert project.located().upgrade(new).applied == ("a1", "b2", "c3")
             assert results == []
