@@ -393,9 +393,17 @@ def test_an_error_of_on_progress_within_a_statement_fails_the_upgrade(project: P
         if seen.count("d4") == 2:
             raise ZeroDivisionError
 
-    with pytest.raises(freezekit.MigrationFailed, match="ZeroDivisionError"):
+    with pytest.raises(freezekit.MigrationFailed, match="ZeroDivisionError") as caught:
         project.located().upgrade(old, on_progress=on_progress)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert old.read_bytes() == before
+
+
+def test_an_error_of_on_progress_while_waiting_is_not_called_cancelled(project: Project, old: Path) -> None:
+    with closing(sqlite3.connect(old, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(freezekit.MigrationFailed, match="on_progress failed: ZeroDivisionError"):
+            project.located().upgrade(old, on_progress=lambda _now: 1 // 0, timeout=60)
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])

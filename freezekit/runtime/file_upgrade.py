@@ -203,10 +203,10 @@ def sqlite_errors_named(job: Job, pulse: Pulse) -> Iterator[None]:
     name = job.database.name
     try:
         yield
-    except (sqlite3.Error, MigrationFailed) as error:
+    except (sqlite3.Error, MigrationFailed, UpgradeCancelled) as error:
         if pulse.failure is not None:
-            raise pulse.failure from error
-        if isinstance(error, MigrationFailed):
+            raise pulse.failure from pulse.failure.__cause__
+        if isinstance(error, FreezekitError):
             raise
         if job.request.cancelled():
             raise UpgradeCancelled(name) from error
