@@ -39,7 +39,7 @@ def upgrade_server(job: Job) -> Report:
     attempt = _Attempt(job, Pulse(job.database.name, job.manifest, job.request))
     if advisory is None:
         return attempt.report()
-    with ServerLock(job.database, advisory, job.request.timeout, job.request.cancelled) as attempt.lock:
+    with ServerLock(job.database, advisory, job.request.timeout, attempt.pulse.stops) as attempt.lock:
         return attempt.report()
 
 
@@ -94,9 +94,12 @@ class _Attempt:
     def _execute(self, status: Status, connection: Connection | None) -> Run:
         job = self.job
         url = job.database.url if connection is None else connection.engine.url
-        with ServerTarget.of(job, url, connection, self.pulse, self.lock, job.planned(status)) as target:
+        planned = job.planned(status)
+        self.pulse.plan(len(planned))
+        with ServerTarget.of(job, url, connection, self.pulse, self.lock, planned) as target:
             run = Run(job.scripts.for_alembic(), job.request.revision, target.step)
-            with self._facts_told(status, run, target, connection), _undone_for_its_host(connection):
+            facts_told = self._facts_told(status, run, target, connection)
+            with facts_told, _undone_for_its_host(connection), self.pulse.beating():
                 execute_env(job, run, target, None if connection is None else lambda: connection)
                 if connection is not None:
                     check_result(run, job, self._versions(connection))
