@@ -151,7 +151,7 @@ def test_an_upgrade_that_loses_its_lock_stops(server: Server, project: Project) 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_cancelled_upgrade_stops_inside_a_statement(kind: str, server: Server, project: Project) -> None:
-    """It takes about a second, and PostgreSQL is as it was before."""
+    """It takes a second of the statement's thirty, or two on a busy machine; PostgreSQL is as it was before."""
     if kind == "async":
         project.env(ASYNC_ENV)
     url = server.database()
@@ -172,8 +172,8 @@ def test_a_cancelled_upgrade_stops_inside_a_statement(kind: str, server: Server,
     watch.start()
     with pytest.raises(UpgradeCancelled) as caught:
         project.located().upgrade(given, cancel=cancel)
+    assert time.monotonic() - asked_at[0] < 2.5
     watch.join()
-    assert time.monotonic() - asked_at[0] < 10  # of thirty
     if server.name == "postgresql":
         assert (caught.value.applied, caught.value.restored) == ((), True)
         assert content(url) == before
