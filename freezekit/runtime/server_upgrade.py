@@ -121,9 +121,9 @@ class _Attempt:
                 connection.rollback()
             try:
                 versions = self._versions(connection) if connection else self.job.database.connected(self._versions)
+                restored = target.is_undone(status) and sorted(versions) == sorted(status.current)
             except (SQLAlchemyError, FreezekitError):
-                raise error from error.__cause__
-            restored = target.is_undone(status) and sorted(versions) == sorted(status.current)
+                versions, restored = run.applied, False
             raise self._with_facts(error, run, versions, target.progress, restored=restored) from error.__cause__
 
     def _with_facts(

@@ -183,6 +183,25 @@ def test_a_cancelled_upgrade_stops_inside_a_statement(kind: str, server: Server,
         assert versions(url) == ["r7"]
 
 
+def test_a_cancelled_upgrade_whose_end_cannot_be_seen_is_not_called_undone(
+    postgresql: Server, project: Project
+) -> None:
+    """An error promises nothing about a database that cannot be asked any more."""
+    url, told, dropping = postgresql.database(), [], threading.Lock()
+    project.revision("r7", "r6", f"op.execute({SLEEP['postgresql'].format(30)!r})")
+
+    def drop_and_cancel() -> bool:
+        if [one.revision for one in told].count("r7") < 2:
+            return False
+        if dropping.acquire(blocking=False):
+            postgresql.run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+        return True
+
+    with pytest.raises(UpgradeCancelled) as caught:
+        project.located().upgrade(url, cancel=drop_and_cancel, on_progress=told.append)
+    assert not caught.value.restored
+
+
 def test_who_waits_for_the_lock_can_be_cancelled(server: Server, project: Project) -> None:
     url, cancel = server.database(), threading.Event()
     with locked(url):
