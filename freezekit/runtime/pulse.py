@@ -80,7 +80,7 @@ class Pulse:
             self._tell(at_once=True)
 
     def beat(self) -> bool:
-        """Return whether to stop; for SQLite, which calls this while statements run."""
+        """Return whether to stop; called by SQLite while statements run, and before each statement on a server."""
         now = time.monotonic()
         if now < self._ask_at:
             return False

@@ -100,7 +100,8 @@ class _Attempt:
             run = Run(job.scripts.for_alembic(), job.request.revision, target.step)
             facts_told = self._facts_told(status, run, target, connection)
             with facts_told, _undone_for_its_host(connection), self.pulse.beating():
-                execute_env(job, run, target, None if connection is None else lambda: connection)
+                with target.watching():
+                    execute_env(job, run, target, None if connection is None else lambda: connection)
                 if connection is not None:
                     check_result(run, job, self._versions(connection))
         return run
