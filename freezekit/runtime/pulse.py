@@ -11,7 +11,7 @@ from freezekit.errors import FreezekitError, MigrationFailed, UpgradeCancelled
 from freezekit.runtime.reports import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from freezekit.manifest import Manifest
     from freezekit.runtime.environment import Run
@@ -63,6 +63,17 @@ class Pulse:
         self._tell(at_once=begins)
         if phase != "done":
             self.refuse_if_cancelled()
+
+    def done(self, applied: Sequence[str]) -> None:
+        """Say that the upgrade is permanent.
+
+        Raises:
+            MigrationFailed: ``on_progress`` failed; that undoes nothing any more, and the error says so.
+        """
+        try:
+            self.phase("done")
+        except MigrationFailed as error:
+            raise MigrationFailed(self._database, error.reason, applied=applied, restored=False) from error.__cause__
 
     def step(self, run: Run) -> None:
         """Say which revision runs now; the signature is that of ``Run``'s ``on_step``.

@@ -77,7 +77,7 @@ class _Attempt:
             return Report((), None, status.state, 0.0, status.current)
         versions = job.database.connected(self._versions)
         check_result(run, job, versions)
-        self.pulse.phase("done")
+        self.pulse.done(run.applied)
         return Report(run.applied, None, status.state, 0.0, versions)
 
     def _run_apart(self) -> tuple[Status, Run | None]:

@@ -122,6 +122,18 @@ def test_an_error_of_on_progress_ends_a_statement_of_a_server(kind: str, server:
         assert versions(url) == ["r7"]
 
 
+def test_an_error_of_on_progress_after_the_end_is_not_called_undone(server: Server, project: Project) -> None:
+    def fail(now: Progress) -> None:
+        if now.phase == "done":
+            raise ZeroDivisionError
+
+    url = server.database()
+    with pytest.raises(MigrationFailed, match="on_progress failed") as caught:
+        project.located().upgrade(url, on_progress=fail)
+    assert (caught.value.applied, caught.value.restored) == (ALL, False)
+    assert versions(url) == ["r6"]
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 def test_an_error_of_on_progress_between_statements_is_not_lost(
     error: type[BaseException], postgresql: Server, project: Project
