@@ -416,6 +416,22 @@ def test_an_error_of_on_progress_fails_the_upgrade(phase: str, project: Project,
     assert old.read_bytes() == before
 
 
+@pytest.mark.parametrize("rehearse", [False, True])
+def test_an_error_of_on_progress_after_the_commit_is_not_called_undone(
+    rehearse: bool, project: Project, old: Path
+) -> None:
+    def on_progress(now: Progress) -> None:
+        if now.phase == "done":
+            raise ZeroDivisionError
+
+    with pytest.raises(freezekit.MigrationFailed, match="on_progress failed: ZeroDivisionError") as caught:
+        project.located().upgrade(old, on_progress=on_progress, rehearse=rehearse)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    pending = project.located().status(old).pending
+    assert (caught.value.restored, caught.value.applied == ()) == (rehearse, rehearse)
+    assert (pending == ()) is not rehearse
+
+
 def test_an_error_of_on_progress_within_a_statement_fails_the_upgrade(project: Project, old: Path) -> None:
     project.revision("d4", "c3", LONG)
     before, seen = old.read_bytes(), []
@@ -425,9 +441,17 @@ def test_an_error_of_on_progress_within_a_statement_fails_the_upgrade(project: P
         if seen.count("d4") == 2:
             raise ZeroDivisionError
 
-    with pytest.raises(freezekit.MigrationFailed, match="ZeroDivisionError"):
+    with pytest.raises(freezekit.MigrationFailed, match="ZeroDivisionError") as caught:
         project.located().upgrade(old, on_progress=on_progress)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert old.read_bytes() == before
+
+
+def test_an_error_of_on_progress_while_waiting_is_not_called_cancelled(project: Project, old: Path) -> None:
+    with closing(sqlite3.connect(old, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(freezekit.MigrationFailed, match="on_progress failed: ZeroDivisionError"):
+            project.located().upgrade(old, on_progress=lambda _now: 1 // 0, timeout=60)
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])

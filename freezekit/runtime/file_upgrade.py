@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     from freezekit.runtime.job import Job
 
 
-def upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
+def upgrade_file(job: Job) -> Report:
     """Upgrade an SQLite file, in place if that can be done; see :meth:`freezekit.Migrations.upgrade`."""
-    pulse = pulse or Pulse(job.database.name, job.manifest, job.request)
+    pulse = Pulse(job.database.name, job.manifest, job.request)
+    report = _upgrade_finished(job, pulse)
+    if report.applied:
+        pulse.done(report.applied)
+    return report
+
+
+def _upgrade_finished(job: Job, pulse: Pulse) -> Report:
     with sqlite_errors_named(job, pulse):
         try:
             report, journal_mode = _upgraded(job, pulse)
@@ -36,8 +43,6 @@ def upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
             report, journal_mode = _settled(job, failed), None
     if journal_mode is not None:
         sqlite_upgrade.set_journal_mode(job.path, journal_mode)
-    if report.applied:
-        pulse.phase("done")
     return report
 
 
@@ -47,7 +52,9 @@ def rehearse_file(job: Job) -> Report:
     copied = sqlite_upgrade.scratch_copy(job.path, job.request.timeout, _backup_step(pulse))
     with sqlite_errors_named(job, pulse), copied as copy:
         scratch = replace(job, database=replace(job.database, path=copy), request=replace(job.request, backup=None))
-        report = upgrade_file(scratch, pulse)
+        report = _upgrade_finished(scratch, pulse)
+        if report.applied:
+            pulse.phase("done")
     outside = set(job.manifest.outside_transaction) & set(report.applied)
     by_copy = bool(outside) or document_size(job.path) > sqlite_upgrade.IN_PLACE_BYTES
     fits = all(one.fits for one in space_needed(job.path, job.request.backup, by_copy=by_copy))
@@ -213,10 +220,10 @@ def sqlite_errors_named(job: Job, pulse: Pulse) -> Iterator[None]:
     name = job.database.name
     try:
         yield
-    except (sqlite3.Error, MigrationFailed) as error:
+    except (sqlite3.Error, MigrationFailed, UpgradeCancelled) as error:
         if pulse.failure is not None:
-            raise pulse.failure from error
-        if isinstance(error, MigrationFailed):
+            raise pulse.failure from pulse.failure.__cause__
+        if isinstance(error, FreezekitError):
             raise
         if job.request.cancelled():
             raise UpgradeCancelled(name) from error

@@ -53,6 +53,7 @@ class Journal:
 
     Attributes:
         kept: How many statements of the running revision are permanent.
+        asleep: Whether the statement that runs is the journal's own.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Journal:
         self._look = look
         self._connection: Connection | None = None
         self._revision: str | None = None
-        self._asleep = False
+        self.asleep = False
         self._refusal: MigrationFailed | None = None
         self._begin(None)
 
@@ -126,12 +127,12 @@ class Journal:
         return self._take_over(Call(cursor, statement, None, context, run))
 
     def _on_commit(self, _connection: Connection) -> None:
-        if self._revision is not None and not self._asleep:
+        if self._revision is not None and not self.asleep:
             self._write()
 
     def _take_over(self, call: Call) -> bool:
         """Execute a statement, or answer for it; return whether either was done."""
-        if self._asleep or self._revision is None or call.context.root_connection is not self._connection:
+        if self.asleep or self._revision is None or call.context.root_connection is not self._connection:
             return False
         self._refuse_again()
         self._position += 1
@@ -227,11 +228,11 @@ class Journal:
 
     @contextlib.contextmanager
     def _unseen(self) -> Iterator[None]:
-        self._asleep = True
+        self.asleep = True
         try:
             yield
         finally:
-            self._asleep = False
+            self.asleep = False
 
     def _refuse(self, reason: str) -> MigrationFailed:
         advice = (

@@ -191,7 +191,10 @@ class Migrations:
             db: A path (created if there is none), a URL, an ``Engine`` or a ``Connection``. What is done on a
                 ``Connection`` that has a transaction open is the caller's to commit.
             revision: Any target of ``alembic upgrade``: ``"heads"``, ``"head"``, an id, ``"branch@head"``, ``"+1"``.
-            on_progress: Called from this thread before each revision and once at the end.
+            on_progress: Called at the beginning of each phase and revision, five times a second while statements run,
+                and once at the end: for an SQLite file from this thread; for other databases, while a statement runs,
+                from another one. It is called once at a time, in order, and not after this method returned. What it
+                raises stops the upgrade as ``cancel`` does, and is the cause of ``MigrationFailed``.
             cancel: A function or an ``Event``; asked before each revision and while statements run, on a server from
                 another thread.
             backup: How the copy made before the first change is kept; None makes none.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from freezekit.errors import FreezekitError, MigrationFailed, UpgradeCancelled
 from freezekit.runtime.reports import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from freezekit.manifest import Manifest
     from freezekit.runtime.environment import Run
     from freezekit.runtime.job import Request
@@ -26,10 +30,10 @@ _SHARES = {
 
 
 class Pulse:
-    """Calls ``on_progress`` and asks ``cancel``, from the upgrading thread and not too often.
+    """Calls ``on_progress`` and asks ``cancel``, not too often; two calls of ``on_progress`` are never at once.
 
     Attributes:
-        failure: What ``on_progress`` raised while SQLite called it, which cannot pass an exception on.
+        failure: What ``on_progress`` raised where that could not be passed on: called by SQLite, or by another thread.
     """
 
     def __init__(self, database: str, manifest: Manifest, request: Request) -> None:
@@ -38,6 +42,7 @@ class Pulse:
         self._request = request
         self._now = Progress(None, 0, 0, "", "migrate", 0.0)
         self._ask_at = self._tell_at = 0.0
+        self._telling = threading.Lock()
         self.failure: BaseException | None = None
 
     def plan(self, total: int) -> None:
@@ -59,6 +64,17 @@ class Pulse:
         if phase != "done":
             self.refuse_if_cancelled()
 
+    def done(self, applied: Sequence[str]) -> None:
+        """Say that the upgrade is permanent.
+
+        Raises:
+            MigrationFailed: ``on_progress`` failed; that undoes nothing any more, and the error says so.
+        """
+        try:
+            self.phase("done")
+        except MigrationFailed as error:
+            raise MigrationFailed(self._database, error.reason, applied=applied, restored=False) from error.__cause__
+
     def step(self, run: Run) -> None:
         """Say which revision runs now; the signature is that of ``Run``'s ``on_step``.
 
@@ -75,30 +91,70 @@ class Pulse:
             self._tell(at_once=True)
 
     def beat(self) -> bool:
-        """Return whether to stop; for SQLite, which calls this while statements run."""
+        """Return whether to stop; called by SQLite while statements run, and before each statement on a server."""
         now = time.monotonic()
         if now < self._ask_at:
             return False
         self._ask_at = now + _ASK_SECONDS
+        self._tell_and_keep_failure()
+        return self.stops()
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Tell from another thread too until the block ends, as no driver of a server calls us while it waits.
+
+        Raises:
+            MigrationFailed: ``on_progress`` failed there; this replaces the error of the statement that it ended.
+        """
+        if self._request.on_progress is None:
+            yield
+            return
+        ended = threading.Event()
+        thread = threading.Thread(target=self._beat_until, args=(ended,), name="freezekit-progress", daemon=True)
+        thread.start()
         try:
-            self._tell()
-        except Exception as error:  # noqa: BLE001 - SQLite would only print it
-            self.failure = error
+            yield
+        except (MigrationFailed, UpgradeCancelled):
+            if self.failure is None:
+                raise
+        finally:
+            ended.set()
+            thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _beat_until(self, ended: threading.Event) -> None:
+        while self.failure is None and not ended.wait(_ASK_SECONDS):
+            self._tell_and_keep_failure()
+
+    def stops(self) -> bool:
+        """Return whether the upgrade is to stop: it was cancelled, or ``on_progress`` failed."""
         return self.failure is not None or self._request.cancelled()
 
     def refuse_if_cancelled(self) -> None:
         """Raise if the caller wants to stop."""
         if self._request.cancelled():
             raise UpgradeCancelled(self._database)
+        if self.failure is not None:
+            raise self.failure
+
+    def _tell_and_keep_failure(self) -> None:
+        try:
+            self._tell()
+        except BaseException as error:  # noqa: BLE001 - SQLite and threads would only print it
+            self.failure = error
 
     def _tell(self, *, at_once: bool = False) -> None:
-        now = time.monotonic()
-        if self._request.on_progress is None or not (at_once or now >= self._tell_at):
+        if self._request.on_progress is None or self.failure is not None:
             return
-        self._tell_at = now + _TELL_SECONDS
-        try:
-            self._request.on_progress(self._now)
-        except FreezekitError:
-            raise
-        except Exception as error:
-            raise MigrationFailed(self._database, f"on_progress failed: {error!r}") from error
+        with self._telling:
+            now = time.monotonic()
+            if not (at_once or now >= self._tell_at):
+                return
+            self._tell_at = now + _TELL_SECONDS
+            try:
+                self._request.on_progress(self._now)
+            except FreezekitError:
+                raise
+            except Exception as error:
+                raise MigrationFailed(self._database, f"on_progress failed: {error!r}") from error

@@ -101,7 +101,7 @@ class Report:
 
 @record
 class Progress:
-    """How far an upgrade is; given to ``on_progress`` before and while each revision runs, and once at the end.
+    """How far an upgrade is; given to ``on_progress`` before and while each phase and revision runs, and at the end.
 
     Attributes:
         revision: Id of the revision that is about to run or running; None before the first and after the last.

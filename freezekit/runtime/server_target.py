@@ -57,16 +57,22 @@ class ServerTarget(SqlalchemyTarget):
             target = cls(url, connection, pulse, lock, journal)
             if lock is not None and isinstance(lock.advisory, PostgresAdvisory):
                 target.options = {"transactional_ddl": True, "transaction_per_migration": _leaves(job, planned)}
-            with target._ends:
-                yield target
+            yield target
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Let go of env.py's connection when the block ends."""
+        with self._ends:
+            yield
 
     def configured(self, context: MigrationContext) -> None:
         """Watch the connection that env.py will run the revisions with."""
         self._ends.close()  # some env.py configure more than once
         work = self._work = context.connection
-        if self._lock is None or work is None:
+        if work is None:
             return
-        if self._journal is None:
+        self._listen(work, "before_cursor_execute", self._before_statement)
+        if self._lock is None or self._journal is None:
             return
         self._ends.callback(self._release, work)
         self._listen(work.engine, "checkin", self._given_back)
@@ -90,6 +96,11 @@ class ServerTarget(SqlalchemyTarget):
             self._journal.begin(run.current)
         if isinstance(lock.advisory, PostgresAdvisory):
             self._transactions.add(lock.advisory.transaction(work))
+
+    def _before_statement(self, *_call: object) -> None:
+        """Hear the caller: of many short statements, none may be running when it is to be stopped."""
+        if (self._journal is None or not self._journal.asleep) and self._pulse.beat():
+            self._pulse.refuse_if_cancelled()
 
     def _given_back(self, raw: Any, _record: object) -> None:
         """Take the work lock off a connection that a pool may keep open."""

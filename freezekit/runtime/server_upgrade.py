@@ -39,7 +39,7 @@ def upgrade_server(job: Job) -> Report:
     attempt = _Attempt(job, Pulse(job.database.name, job.manifest, job.request))
     if advisory is None:
         return attempt.report()
-    with ServerLock(job.database, advisory, job.request.timeout, job.request.cancelled) as attempt.lock:
+    with ServerLock(job.database, advisory, job.request.timeout, attempt.pulse.stops) as attempt.lock:
         return attempt.report()
 
 
@@ -77,7 +77,7 @@ class _Attempt:
             return Report((), None, status.state, 0.0, status.current)
         versions = job.database.connected(self._versions)
         check_result(run, job, versions)
-        self.pulse.phase("done")
+        self.pulse.done(run.applied)
         return Report(run.applied, None, status.state, 0.0, versions)
 
     def _run_apart(self) -> tuple[Status, Run | None]:
@@ -94,10 +94,14 @@ class _Attempt:
     def _execute(self, status: Status, connection: Connection | None) -> Run:
         job = self.job
         url = job.database.url if connection is None else connection.engine.url
-        with ServerTarget.of(job, url, connection, self.pulse, self.lock, job.planned(status)) as target:
+        planned = job.planned(status)
+        self.pulse.plan(len(planned))
+        with ServerTarget.of(job, url, connection, self.pulse, self.lock, planned) as target:
             run = Run(job.scripts.for_alembic(), job.request.revision, target.step)
-            with self._facts_told(status, run, target, connection), _undone_for_its_host(connection):
-                execute_env(job, run, target, None if connection is None else lambda: connection)
+            facts_told = self._facts_told(status, run, target, connection)
+            with facts_told, _undone_for_its_host(connection), self.pulse.beating():
+                with target.watching():
+                    execute_env(job, run, target, None if connection is None else lambda: connection)
                 if connection is not None:
                     check_result(run, job, self._versions(connection))
         return run
@@ -118,9 +122,9 @@ class _Attempt:
                 connection.rollback()
             try:
                 versions = self._versions(connection) if connection else self.job.database.connected(self._versions)
+                restored = target.is_undone(status) and sorted(versions) == sorted(status.current)
             except (SQLAlchemyError, FreezekitError):
-                raise error from error.__cause__
-            restored = target.is_undone(status) and sorted(versions) == sorted(status.current)
+                versions, restored = run.applied, False
             raise self._with_facts(error, run, versions, target.progress, restored=restored) from error.__cause__
 
     def _with_facts(

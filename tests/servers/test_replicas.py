@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 
 import freezekit
 from sample_app.server.readiness import notify
+from sample_app.server.serve import _MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -184,6 +185,22 @@ def test_replicas_that_start_at_once_answer_while_one_upgrades_and_all_get_ready
         one.process.send_signal(signal.SIGTERM)
     assert [one.process.wait(SECONDS) for one in replicas] == [0] * REPLICAS
     assert not any(one.ready_file.exists() for one in replicas)
+
+
+def test_a_manager_is_asked_for_more_time_while_one_statement_runs(started: Any, old_database: str) -> None:
+    """Every second anew, so that no statement takes longer than systemd waits."""
+    more_time, total = f"EXTEND_TIMEOUT_USEC={_MARGIN * 1_000_000}", len(revisions) - 1
+    engine = create_engine(old_database, poolclass=NullPool)
+    with engine.connect() as holder:
+        holder.execute(text("LOCK TABLE notebook IN ACCESS EXCLUSIVE MODE"))
+        (replica,) = started(old_database, 1)
+        hear_until([replica], lambda: replica.told.count(more_time) >= 4)
+        assert replica.told.count(f"STATUS=migrating 0/{total}: {revisions[1]}") >= 3
+        assert replica.ask("/readyz") == (
+            503,
+            {"state": "migrating", "revision": revisions[1], "done": 0, "total": total},
+        )
+    hear_until([replica], lambda: "READY=1" in replica.told)
 
 
 def test_a_replica_that_is_stopped_while_it_upgrades_changes_nothing(started: Any, old_database: str) -> None:
