@@ -11,6 +11,7 @@ from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase, Upgr
 from freezekit.runtime import sqlite_upgrade
 from freezekit.runtime.backup import make_backup
 from freezekit.runtime.file_env import checked_versions, refuse_other_version_table, run_on_file
+from freezekit.runtime.files import read_only
 from freezekit.runtime.guard import NeedsCopy
 from freezekit.runtime.integrity import damage, dangling_references, new_dangling
 from freezekit.runtime.pulse import Pulse
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 def upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
     """Upgrade an SQLite file, in place if that can be done; see :meth:`freezekit.Migrations.upgrade`."""
+    if (refused := read_only(job.path, job.database.name)) is not None:
+        return _nothing_to_do(job, refused)
     pulse = pulse or Pulse(job.database.name, job.manifest, job.request)
     with sqlite_errors_named(job, pulse):
         try:
@@ -40,6 +43,15 @@ def upgrade_file(job: Job, pulse: Pulse | None = None) -> Report:
     if report.applied:
         pulse.phase("done")
     return report
+
+
+def _nothing_to_do(job: Job, refused: MigrationFailed) -> Report:
+    """Return the report of an upgrade of a file that cannot be written, or raise if there is something to do."""
+    status = status_of(look(job.path, job.manifest, job.request.timeout), job.manifest)
+    refuse_unusable(status, job.database.name)
+    if job.planned(status):
+        raise refused
+    return Report((), None, status.state, 0.0, status.current)
 
 
 def rehearse_file(job: Job) -> Report:

@@ -211,7 +211,8 @@ class Migrations:
             EnvironmentIgnoredDatabase: env.py connected elsewhere; nothing was changed.
             UpgradeCancelled: ``cancel`` said so; ``restored`` says whether the database is as before.
             InvalidMigrations: A script is missing, altered or broken; an SQLite file was not changed.
-            MigrationFailed: A revision failed; ``restored`` says whether the database is as before.
+            MigrationFailed: A revision failed, or the file or its folder is read-only; ``restored`` says whether the
+                database is as before.
             UsageError: The target is unknown, or ``db`` is no database.
 
         Example:
@@ -290,9 +291,9 @@ class Migrations:
 
         Raises:
             UsageError: There is something at that path; nothing was changed.
-            NotADatabase: Its folder does not exist or cannot be written.
+            NotADatabase: Its folder does not exist.
             InvalidMigrations: The snapshot or a script was altered since it was shipped; no file was made.
-            MigrationFailed: A revision failed, or the volume is full; no file was made.
+            MigrationFailed: Its folder is read-only, the volume is full, or a revision failed; no file was made.
 
         Example:
             >>> migrations.create("new.notes").heads
