@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sample_data import RELEASES, expected_head, pending, release_heads
+from test_create import without_version
 
 import freezekit
 from freezekit import Backup, State
@@ -165,3 +166,14 @@ def test_no_document_is_made_in_a_read_only_folder(
         "choose another folder, or make this one writable."
     )
     assert contents(folder) == {}
+
+
+def test_a_read_only_document_is_not_adopted(
+    migrations: Migrations, folder: Path, read_only: Callable[[Path], None]
+) -> None:
+    document = without_version(OLD, folder)
+    before = contents(folder)
+    read_only(folder)
+    with pytest.raises(freezekit.MigrationFailed, match=rf"^The adoption of {document} failed: .* are read-only"):
+        migrations.adopt(document)
+    assert contents(folder) == before

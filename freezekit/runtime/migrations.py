@@ -313,7 +313,7 @@ class Migrations:
         """Stamp a database that has tables but no version, if its schema is that of exactly one revision.
 
         Compares the schema's meaning, not its spelling, with the schema after each revision, which the build records.
-        Only the version table is written.
+        Only the version table is written, under the write lock that the schema is read under.
 
         Args:
             db: An SQLite file.
@@ -324,7 +324,8 @@ class Migrations:
 
         Raises:
             DatabaseUnversioned: The schema is that of no revision, or of several; nothing was changed.
-            UsageError: It is no SQLite file, or the schemas were not recorded.
+            MigrationFailed: It is read-only, or the volume is full; nothing was changed.
+            UsageError: It is no SQLite file.
             DatabaseAhead, ForeignDatabase, NotADatabase, DatabaseInUse: As for :meth:`upgrade`.
         """
         from freezekit.runtime.adopt import adopt
@@ -332,8 +333,8 @@ class Migrations:
         database = database_of(db)
         status = self._status(database)
         if status.state is State.UNVERSIONED:
-            adopt(self.scripts, database, status, timeout)
-            return self._status(database)
+            adopt(self.scripts, database, timeout)
+            status = self._status(database)
         refuse_unusable(status, database.name)
         return status
 
