@@ -58,6 +58,7 @@ class MigrationsNotFound(FreezekitError):
 
 
 _SHOWN = 5
+_TELL_DEVELOPERS = "show this message to the developers of this program"
 _SHIP_THEM = "Build it with freezekit installed beside the freezer, so that its hook ships env.py and versions/*.py."
 _NOT_FOUND_ADVICE = {
     "source": "Check the spelling: 'package:folder', or a folder that holds env.py.",
@@ -127,12 +128,17 @@ class DatabaseUnversioned(FreezekitError):
 
 
 class _UnusableFile(FreezekitError):
-    """What NotADatabase and ForeignDatabase share: a path and the reason."""
+    """What NotADatabase and ForeignDatabase share: a path, the reason, and what to do."""
 
-    def __init__(self, path: str, reason: str) -> None:
+    _advice = ""
+
+    def __init__(self, path: str, reason: str, *, advice: str = "") -> None:
         self.path = path
         self.reason = reason
-        super().__init__(f"{path} cannot be used as a database of this program: {reason}. Nothing was changed.")
+        super().__init__(
+            f"{path} cannot be used as a database of this program: {reason}. Nothing was changed: "
+            f"{advice or self._advice}."
+        )
 
 
 class NotADatabase(_UnusableFile):
@@ -143,6 +149,8 @@ class NotADatabase(_UnusableFile):
         reason: What it is instead.
     """
 
+    _advice = "choose another file, or restore a backup of this one"
+
 
 class ForeignDatabase(_UnusableFile):
     """The database belongs to another application; nothing was changed.
@@ -151,6 +159,8 @@ class ForeignDatabase(_UnusableFile):
         path: The path that was given.
         reason: How that is known.
     """
+
+    _advice = "open it with the program it belongs to"
 
 
 class DatabaseInUse(FreezekitError):
@@ -175,7 +185,7 @@ class MigrationFailed(FreezekitError):
 
     Attributes:
         database: The database that was being upgraded.
-        reason: What went wrong, without what it means for the database.
+        reason: What went wrong, in one line, without what it means for the database.
         applied: Revisions that are applied and stay applied (none where the upgrade is all or nothing).
         failed: The revision that failed, or None when it failed outside of any revision.
         pending: Revisions that were not reached.
@@ -193,21 +203,27 @@ class MigrationFailed(FreezekitError):
         restored: bool = True,
         disk_full: bool = False,
         action: str = "upgrade",
+        advice: str = "",
     ) -> None:
         self._disk_full = disk_full
+        self._advice = advice
         self.database = database
-        self.reason = reason
+        # SQLAlchemy's errors go on with the statement and an address.
+        self.reason = reason.strip().partition("\n")[0]
         self.applied = tuple(applied)
         self.failed = failed
         self.pending = tuple(pending)
         self.restored = restored
         where = f" in revision {failed}" if failed else ""
-        after = (
-            "The database is as it was before."
-            if restored
-            else f"Applied before that and still in place: {_comma(applied) or 'no complete revision'}."
-        )
-        super().__init__(f"The {action} of {database} failed{where}: {reason}. {after}")
+        as_before = "No file was made:" if action == "creation" else "The database is as it was before:"
+        still_there = f"Applied before that and still in place: {_comma(applied) or 'no complete revision'};"
+        after = as_before if restored else still_there
+        super().__init__(f"The {action} of {database} failed{where}: {self.reason}. {after}")
+
+    def __str__(self) -> str:
+        """Return the message; what to do depends on the cause, which is known later than the rest."""
+        advice = self._advice or ("make room there and try again" if self.disk_full else _TELL_DEVELOPERS)
+        return f"{super().__str__()} {advice}."
 
     @property
     def disk_full(self) -> bool:

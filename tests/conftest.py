@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from bundles import BUILD_SECONDS, ELSEWHERE, FORMS, PROGRAM, PROJECT, Bundle, H
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -60,6 +61,27 @@ def build_bundle(run_folder: Path, hidden_source: HiddenSource) -> Callable[[str
 def bundle(request: pytest.FixtureRequest, build_bundle: Callable[[str], Bundle]) -> Bundle:
     """Each form of bundle of sample_app in turn."""
     return build_bundle(request.param)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], None]]:
+    """Make a folder read-only until the test is over, for root as well."""
+    with contextlib.ExitStack() as stack:
+
+        def make_read_only(folder: Path) -> None:
+            if os.geteuid() != 0:
+                for path in (folder, *folder.iterdir()):
+                    path.chmod(0o555)
+                    stack.callback(path.chmod, 0o755)
+                return
+            for options in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
+                done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+                if done.returncode:
+                    pytest.skip(f"root cannot be kept from writing here: {done.stderr.strip()}")
+                if options[0] == "--bind":
+                    stack.callback(subprocess.run, ["umount", folder], check=True)
+
+        yield make_read_only
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 from sample_data import MIGRATIONS, RELEASES, content, expected_head, pending, plain_upgrade, release_heads
 from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
 
 import freezekit
 from freezekit import State
+from freezekit.runtime import adopt as adopting
 from freezekit.runtime.fingerprint import fingerprint
+from freezekit.runtime.sqlite_upgrade import write_locked
 from sample_app.models import Base
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from freezekit import Migrations
@@ -169,9 +173,62 @@ def test_a_schema_of_several_revisions_is_not_adopted(migrations: Migrations, tm
     document = tmp_path / "between.notes"
     plain_upgrade(RELEASES[0], document, "b82f64d01c7a")
     document = without_version(document, tmp_path / "copies")
+    before = document.read_bytes()
     with pytest.raises(freezekit.DatabaseUnversioned, match="several revisions") as caught:
         migrations.adopt(document)
     assert set(caught.value.candidates or ()) == {"5d1c0e8f27aa", "b82f64d01c7a"}
+    assert document.read_bytes() == before
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], None]:
+    """Let another program change a document after ``adopt`` has looked at it, just before it has the lock."""
+
+    def changed(document: Path, script: str) -> None:
+        def locked_late(*arguments: object) -> object:
+            with closing(sqlite3.connect(document)) as other:
+                other.executescript(script)
+            return write_locked(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(adopting, "write_locked", locked_late)
+
+    return changed
+
+
+def test_a_schema_that_changes_before_the_lock_is_taken_is_not_adopted(
+    migrations: Migrations, tmp_path: Path, meanwhile: Callable[[Path, str], None]
+) -> None:
+    """What is stamped is the schema that the lock holds still."""
+    document = without_version(RELEASES[0], tmp_path)
+    meanwhile(document, "CREATE TABLE mine (x)")
+    with pytest.raises(freezekit.DatabaseUnversioned, match="no revision"):
+        migrations.adopt(document)
+    assert "alembic_version" not in content(document)
+
+
+def test_a_version_that_another_program_stamps_meanwhile_stays(
+    migrations: Migrations, tmp_path: Path, meanwhile: Callable[[Path, str], None]
+) -> None:
+    """Two that adopt one document both succeed; a version this program does not know is refused as ever."""
+    stamp = "CREATE TABLE alembic_version (version_num VARCHAR(32)); INSERT INTO alembic_version VALUES ('{}')"
+    for version in (release_heads[RELEASES[1].stem], "9999"):
+        document = without_version(RELEASES[0], tmp_path)
+        meanwhile(document, stamp.format(version))
+        if version == "9999":
+            with pytest.raises(freezekit.DatabaseAhead):
+                migrations.adopt(document)
+        else:
+            assert migrations.adopt(document).current == (version,)
+        assert content(document)["alembic_version"] == [(version,)]
+
+
+def test_only_an_sqlite_file_can_be_adopted(migrations: Migrations) -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE note (id)")
+    with pytest.raises(freezekit.UsageError, match="no SQLite file"):
+        migrations.adopt(engine)  # type: ignore[arg-type]
+    engine.dispose()
 
 
 def test_a_document_with_a_version_needs_no_adoption(migrations: Migrations, tmp_path: Path) -> None:

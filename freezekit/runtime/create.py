@@ -32,9 +32,9 @@ def create_file(tree: Tree, manifest: Manifest, path: str, replay: Callable[[str
 
     Raises:
         UsageError: There is something at that path.
-        NotADatabase: Its folder does not exist or cannot be written.
+        NotADatabase: Its folder does not exist.
         InvalidMigrations: The snapshot was altered.
-        MigrationFailed: The volume is full, or a revision failed.
+        MigrationFailed: Its folder is read-only, the volume is full, or a revision failed.
     """
     if os.path.lexists(path):
         raise UsageError(f"{path} exists; a new database is only made where there is nothing. Nothing was changed.")

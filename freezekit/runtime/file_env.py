@@ -85,7 +85,7 @@ def refuse_other_version_table(run: Run, job: Job) -> None:
     if run.planned is not None and run.version_table != wanted:
         reason = f"env.py keeps the version in {run.version_table!r}, and {wanted!r} was expected"
         advice = f"say version_table = {run.version_table!r} in [tool.freezekit]"
-        raise MigrationFailed(job.database.name, f"{reason}; {advice}", pending=run.planned)
+        raise MigrationFailed(job.database.name, reason, pending=run.planned, advice=advice)
 
 
 def checked_versions(run: Run, job: Job, connection: GuardedConnection) -> tuple[str, ...]:

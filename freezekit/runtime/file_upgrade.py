@@ -11,6 +11,7 @@ from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase, Upgr
 from freezekit.runtime import sqlite_upgrade
 from freezekit.runtime.backup import make_backup
 from freezekit.runtime.file_env import checked_versions, refuse_other_version_table, run_on_file
+from freezekit.runtime.files import read_only
 from freezekit.runtime.guard import GuardedConnection, NeedsCopy
 from freezekit.runtime.integrity import damage, dangling_references, new_dangling
 from freezekit.runtime.pulse import Pulse
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 def upgrade_file(job: Job) -> Report:
     """Upgrade an SQLite file, in place if that can be done; see :meth:`freezekit.Migrations.upgrade`."""
+    if (refused := read_only(job.path, job.database.name)) is not None:
+        return _nothing_to_do(job, refused)
     pulse = Pulse(job.database.name, job.manifest, job.request)
     report = _upgrade_finished(job, pulse)
     if report.applied:
@@ -44,6 +47,15 @@ def _upgrade_finished(job: Job, pulse: Pulse) -> Report:
     if journal_mode is not None:
         sqlite_upgrade.set_journal_mode(job.path, journal_mode)
     return report
+
+
+def _nothing_to_do(job: Job, refused: MigrationFailed) -> Report:
+    """Return the report of an upgrade of a file that cannot be written, or raise if there is something to do."""
+    status = status_of(look(job.path, job.manifest, job.request.timeout), job.manifest)
+    refuse_unusable(status, job.database.name)
+    if job.planned(status):
+        raise refused
+    return Report((), None, status.state, 0.0, status.current)
 
 
 def rehearse_file(job: Job) -> Report:

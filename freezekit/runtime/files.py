@@ -18,18 +18,54 @@ _PRIVATE = 0o600
 _SIDECARS = ("-journal", "-wal", "-shm")
 
 
+def refuse_missing_folder(path: str) -> None:
+    """Raise if there is no folder for a file.
+
+    Raises:
+        NotADatabase: It says so.
+    """
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise NotADatabase(path, "its folder does not exist", advice="make the folder, or choose another")
+
+
+def read_only(path: str, name: str, action: str = "upgrade") -> MigrationFailed | None:
+    """Return why a database can be neither changed nor made: its file or its folder is read-only; else None.
+
+    Args:
+        path: The file; a link is followed, for SQLite puts the journal beside what it leads to.
+        name: What the message calls it.
+        action: What was to be done with it.
+    """
+    path = os.path.realpath(path)
+    if not os.path.exists(path):
+        if os.access(os.path.dirname(path), os.W_OK):
+            return None
+        advice = "choose another folder, or make this one writable"
+        return MigrationFailed(name, "its folder is read-only", action="creation", advice=advice)
+    is_writable = os.access(path, os.W_OK), os.access(os.path.dirname(path), os.W_OK)
+    if all(is_writable):
+        return None
+    which = {
+        (False, True): "the file is",
+        (True, False): "its folder is",
+        (False, False): "the file and its folder are",
+    }
+    advice = "make that writable, or copy the database to a folder that can be written"
+    return MigrationFailed(name, f"{which[is_writable]} read-only", action=action, advice=advice)
+
+
 @contextlib.contextmanager
 def private_part(path: str) -> Iterator[str]:
     """Yield an unused name in a private folder beside a file; what is left there is removed in the end.
 
     Raises:
-        NotADatabase: The folder does not exist or cannot be written.
-        MigrationFailed: The volume is full or failing.
+        NotADatabase: The folder does not exist.
+        MigrationFailed: The folder is read-only, or the volume is full or failing.
     """
     folder, name = os.path.split(os.path.abspath(path))
     prefix = f".{name}."
     with (
-        _writing_errors_named(path, folder),
+        _writing_errors_named(path),
         tempfile.TemporaryDirectory(prefix=prefix, suffix=".part", dir=folder) as private,
     ):
         yield os.path.join(private, name)
@@ -40,12 +76,12 @@ def write_new(path: str, content: bytes) -> None:
 
     Raises:
         UsageError: There is something of that name.
-        NotADatabase: The folder does not exist or cannot be written.
-        MigrationFailed: The volume is full or failing.
+        NotADatabase: The folder does not exist.
+        MigrationFailed: The folder is read-only, or the volume is full or failing.
     """
     folder, name = os.path.split(os.path.abspath(path))
     part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
-    with _writing_errors_named(path, folder):
+    with _writing_errors_named(path):
         try:
             with open(part, "xb") as file:
                 file.write(content)
@@ -58,15 +94,13 @@ def write_new(path: str, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _writing_errors_named(path: str, folder: str) -> Iterator[None]:
-    if not os.path.isdir(folder):
-        raise NotADatabase(path, "its folder does not exist")
+def _writing_errors_named(path: str) -> Iterator[None]:
+    refuse_missing_folder(path)
     try:
         yield
-    except PermissionError as error:
-        raise NotADatabase(path, f"its folder cannot be written ({error.strerror})") from error
     except OSError as error:
-        raise MigrationFailed(path, f"it could not be written ({error.strerror or error})") from error
+        reason = f"it could not be written ({error.strerror or error})"
+        raise read_only(path, path) or MigrationFailed(path, reason, action="creation") from error
 
 
 @contextlib.contextmanager

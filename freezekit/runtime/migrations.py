@@ -214,7 +214,8 @@ class Migrations:
             EnvironmentIgnoredDatabase: env.py connected elsewhere; nothing was changed.
             UpgradeCancelled: ``cancel`` said so; ``restored`` says whether the database is as before.
             InvalidMigrations: A script is missing, altered or broken; an SQLite file was not changed.
-            MigrationFailed: A revision failed; ``restored`` says whether the database is as before.
+            MigrationFailed: A revision failed, or the file or its folder is read-only; ``restored`` says whether the
+                database is as before.
             UsageError: The target is unknown, or ``db`` is no database.
 
         Example:
@@ -293,9 +294,9 @@ class Migrations:
 
         Raises:
             UsageError: There is something at that path; nothing was changed.
-            NotADatabase: Its folder does not exist or cannot be written.
+            NotADatabase: Its folder does not exist.
             InvalidMigrations: The snapshot or a script was altered since it was shipped; no file was made.
-            MigrationFailed: A revision failed, or the volume is full; no file was made.
+            MigrationFailed: Its folder is read-only, the volume is full, or a revision failed; no file was made.
 
         Example:
             >>> migrations.create("new.notes").heads
@@ -315,7 +316,7 @@ class Migrations:
         """Stamp a database that has tables but no version, if its schema is that of exactly one revision.
 
         Compares the schema's meaning, not its spelling, with the schema after each revision, which the build records.
-        Only the version table is written.
+        Only the version table is written, under the write lock that the schema is read under.
 
         Args:
             db: An SQLite file.
@@ -326,7 +327,8 @@ class Migrations:
 
         Raises:
             DatabaseUnversioned: The schema is that of no revision, or of several; nothing was changed.
-            UsageError: It is no SQLite file, or the schemas were not recorded.
+            MigrationFailed: It is read-only, or the volume is full; nothing was changed.
+            UsageError: It is no SQLite file.
             DatabaseAhead, ForeignDatabase, NotADatabase, DatabaseInUse: As for :meth:`upgrade`.
         """
         from freezekit.runtime.adopt import adopt
@@ -336,8 +338,8 @@ class Migrations:
             raise UsageError(f"{database.name} is no SQLite file, and only one can be adopted. Nothing was changed.")
         status = self._status(database)
         if status.state is State.UNVERSIONED:
-            adopt(self.scripts, database, status, timeout)
-            return self._status(database)
+            adopt(self.scripts, database, timeout)
+            status = self._status(database)
         refuse_unusable(status, database.name)
         return status
 

@@ -1,4 +1,4 @@
-"""Runs of the scripts that are no upgrade: on new, private or empty databases, and a stamp that runs none."""
+"""Runs of the scripts that are no upgrade: on new, private or empty databases."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
-
-from freezekit.errors import EnvironmentIgnoredDatabase, UsageError
+from freezekit.errors import EnvironmentIgnoredDatabase
 from freezekit.runtime.database import Database
 from freezekit.runtime.file_env import checked_versions, run_on_file
 from freezekit.runtime.file_upgrade import sqlite_errors_named, usable_status
@@ -63,22 +60,6 @@ def replay(scripts: Scripts, path: str, on_state: Callable[[GuardedConnection, S
         run_on_file(job, connection, run)
         checked_versions(run, job, connection)
         commit(connection, path, 0.0)
-
-
-def stamp(scripts: Scripts, database: Database, revisions: Sequence[str], request: Request) -> None:
-    """Write into the version table of an SQLite file that it is at these revisions, as ``alembic stamp`` would.
-
-    Raises:
-        DatabaseInUse: It stayed locked; nothing was changed.
-    """
-    path, table = database.path or "", scripts.manifest.version_table or ""
-    with write_locked(path, request.timeout, cancelled=request.cancelled) as connection:
-        if read_contents(connection, scripts.manifest).versions:
-            raise UsageError(f"{database.name} has been given a version meanwhile. Nothing was changed.")
-        engine = create_engine(database.file_url(None), creator=lambda: connection, poolclass=NullPool)
-        with engine.connect() as offered:
-            scripts.for_alembic().stamp(offered, revisions, table)
-        commit(connection, path, request.timeout)
 
 
 class _Probed(BaseException):

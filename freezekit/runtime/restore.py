@@ -28,7 +28,14 @@ from freezekit.runtime.backup import (
     replaced_names,
 )
 from freezekit.runtime.database import database_of
-from freezekit.runtime.files import named_part, publish, remove_sidecars, sync_folder_of, take_rights
+from freezekit.runtime.files import (
+    named_part,
+    publish,
+    refuse_missing_folder,
+    remove_sidecars,
+    sync_folder_of,
+    take_rights,
+)
 from freezekit.runtime.reports import State
 from freezekit.runtime.space import document_size, refuse_unfit, spaces
 from freezekit.runtime.sqlite_file import (
@@ -281,8 +288,7 @@ def _replace(source: sqlite3.Connection, path: str) -> None:
 
 def _create(source: sqlite3.Connection, backup: str, path: str) -> str | None:
     """Put a copy of a backup where there is nothing, or nothing but a journal."""
-    if not os.path.isdir(os.path.dirname(path)):
-        raise NotADatabase(path, "its folder does not exist")
+    refuse_missing_folder(path)
     kept = _keep_bytes(None, path) if _journals(path) else None
     remove_sidecars(path)
     with named_part(f"{path}.restored") as part:

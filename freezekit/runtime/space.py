@@ -54,7 +54,7 @@ def refuse_unfit(path: str, needed: Iterable[Space], action: str = "upgrade") ->
     for one in needed:
         if not one.fits:
             reason = f"it needs {_readable(one.needed)} in {one.folder}, where {_readable(one.free or 0)} are free"
-            raise MigrationFailed(path, f"{reason}; make room there and try again", disk_full=True, action=action)
+            raise MigrationFailed(path, reason, disk_full=True, action=action)
 
 
 def document_size(path: str) -> int:

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase, UpgradeCancelled
+from freezekit.runtime.files import refuse_missing_folder
 from freezekit.runtime.guard import BEAT_OPERATIONS, GuardedConnection
 from freezekit.runtime.sqlite_file import COPY_SUFFIX, is_busy, opened, opening
 
@@ -121,13 +122,10 @@ def _named(path: str, action: Callable[[], T]) -> T:
     try:
         return action()
     except sqlite3.OperationalError as error:
-        folder = os.path.dirname(path)
-        if not os.path.isdir(folder):
-            raise NotADatabase(path, "its folder does not exist") from error
+        refuse_missing_folder(path)
         if "unable to open" in str(error):
             raise NotADatabase(path, f"it cannot be opened ({error})") from error
-        reason = "the file or its folder is read-only" if "readonly" in str(error) else str(error)
-        raise MigrationFailed(path, reason) from error
+        raise MigrationFailed(path, str(error)) from error
     except sqlite3.DatabaseError as error:
         raise NotADatabase(path, f"it is damaged ({error})") from error
 

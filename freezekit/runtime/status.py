@@ -64,4 +64,4 @@ def refuse_unusable(status: Status, database: str) -> None:
         tables = ", ".join(status.leftovers)
         reason = f"plain Alembic was stopped while it upgraded this database and left {tables} behind"
         advice = "restore a backup from before that, or let the developers of this program repair it"
-        raise MigrationFailed(database, f"{reason}; {advice}", pending=status.pending)
+        raise MigrationFailed(database, reason, pending=status.pending, advice=advice)

@@ -158,24 +158,3 @@ def volume(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield of_size
     if os.path.ismount(folder):
         subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-@pytest.fixture
-def read_only() -> Iterator[Callable[[Path], None]]:
-    """Make a folder read-only until the test is over, for root as well."""
-    with contextlib.ExitStack() as stack:
-
-        def make_read_only(folder: Path) -> None:
-            if os.geteuid() != 0:
-                for path in (folder, *folder.iterdir()):
-                    path.chmod(0o555)
-                    stack.callback(path.chmod, 0o755)
-                return
-            for options in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
-                done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-                if done.returncode:
-                    pytest.skip(f"root cannot be kept from writing here: {done.stderr.strip()}")
-                if options[0] == "--bind":
-                    stack.callback(subprocess.run, ["umount", folder], check=True)
-
-        yield make_read_only
