@@ -88,7 +88,7 @@ def _newer(person: Person, home: Path) -> int:
     person.clicks("button", "Close message")
     person.presses("ctrl+o")
     person.finds("dialog", "Open Document")
-    person.types(f"{home}/from a friend.notes\n")
+    person.enters(f"{home}/from a friend.notes")
     person.finds("label", "was written by a newer version")
     return _save(person, "newer")
 
