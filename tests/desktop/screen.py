@@ -158,6 +158,10 @@ class Person:
 
         until(is_gone, lambda: f"{role} {name!r} is still there")
 
+    def finds_nothing(self) -> None:
+        """Look until the screen is empty."""
+        until(lambda: not self.everything(), lambda: f"there are still {self.everything()}")
+
     def everything(self) -> list[tuple[str, str, str]]:
         """Return role, name and text of all there is."""
         return [(thing.role, thing.name, thing.text) for thing in self._reader.things() if thing.name or thing.text]
