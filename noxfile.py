@@ -102,7 +102,7 @@ def frozen(session: nox.Session) -> None:
 @nox.session
 def desktop(session: nox.Session) -> None:
     """Use the frozen window of sample_app on a screen of its own; root on Debian installs what is missing for that."""
-    extras = "pyinstaller,cx-freeze,sample,desktop"
+    extras = "pyinstaller,cx-freeze,cli,sample,desktop"
     session.install("--quiet", "-e", f".[{extras}]", "--group", str(Path("pyproject.toml:desktop")))
     session.run("pytest", "-m", "desktop", "-n", "2", "-q", "--durations=10", "tests/desktop", *session.posargs)
 

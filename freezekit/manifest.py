@@ -164,7 +164,7 @@ class Manifest:
 
     @cached_property
     def is_linear(self) -> bool:
-        """Whether each revision has at most one parent and one child: a database is at one of them at a time."""
+        """Whether each revision has at most one parent and one child, and so a database is at one of them."""
         parents = [one.down_revision for one in self.revisions]
         needed = [parent for down in parents for parent in down]
         one_each = len(set(needed)) == len(needed) == len(parents) - 1 and all(len(down) <= 1 for down in parents)

@@ -15,6 +15,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))] if DOCS.is_dir() else []
+TUTORIAL = "docs/tutorial.md"
+# Where the tutorial is followed, the environment of the tests is the one that these blocks make.
+INSTALLING = ("python3 -m venv .venv", 'pip install "PySide6')
 PYTEST = re.compile(r"^def test_", re.MULTILINE)
 _FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
 _SAVED = re.compile(r"[Ss]ave as `([^`]+)`:\s*$")
@@ -77,6 +80,24 @@ def matches(shown: str, printed: str) -> bool:
         re.fullmatch(pattern.replace(r"\ .*?", r"\ ?.*?").replace(r".*?\ ", r".*?\ ?"), " ".join(printed.split()))
         is not None
     )
+
+
+def id_of(block: Block) -> str:
+    """Return where a block is, in short."""
+    return f"{block.page}:{block.line}"
+
+
+def run_page(chosen: list[Block], folder: Path) -> None:
+    """Run blocks one after the other in a process of their own."""
+    order = folder.parent / "blocks.json"
+    fields = [
+        {"where": id_of(one), "language": one.language, "code": one.code, "saved": one.saved or ""} for one in chosen
+    ]
+    order.write_text(json.dumps(fields), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, __file__, str(order)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def run(page: list[dict[str, str]]) -> None:

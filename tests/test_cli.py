@@ -387,6 +387,18 @@ def test_a_revision_that_fails_is_named(tmp_path: Path, own_scripts: Path, capsy
     assert not path.exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize(("device", "is_full"), [("/dev/full", True), ("/dev/null/none", False)])
+def test_a_full_disk_is_told_in_json(
+    device: str, *, is_full: bool, own_scripts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An installer reads there whether it is worth trying again once there is room."""
+    write_script(own_scripts, f"with open('{device}', 'wb', 0) as file: file.write(b'x')")
+    assert main(["upgrade", str(tmp_path / "x.db"), "--json", "--migrations", str(own_scripts)]) == 1
+    error = json_of(capsys)["error"]
+    assert (error["type"], error["disk_full"]) == ("MigrationFailed", is_full)
+
+
 def test_a_database_in_use_is_waited_for_as_long_as_told(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(sqlite3.connect(document)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 from documented_findings import real_messages
-from documents import DOCS, PAGES, PROJECT, Block, blocks
+from documents import DOCS, INSTALLING, PAGES, PROJECT, TUTORIAL, Block, blocks, id_of, run_page
 from histories import Project
 
 import freezekit
@@ -22,7 +19,6 @@ from freezekit.config import project_chains
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="away from the source tree there is no documentation")
 
-TUTORIAL = "docs/tutorial.md"
 # Page and beginning of a block that runs, as it stands there, in another test: it needs a bundle, a server or a screen.
 GOOD = "test_the_commands_of_a_page_find_nothing_wrong_with_a_good_bundle"
 TENANTS = "test_the_examples_for_tenants_upgrade_each_schema"
@@ -30,6 +26,7 @@ REPLICAS = "test_the_examples_of_the_page_work"
 WINDOW = "test_the_tutorial_ends_with_a_frozen_window"
 ELSEWHERE = {
     ("README.md", "freezekit status *.notes"): "test_each_command_of_the_readme_is_one",
+    ("README.md", "pip install -e"): "test_the_commands_of_the_readme_show_and_freeze_the_window",
     ("README.md", "freezekit check dist/myapp"): GOOD,
     ("README.md", "freezekit smoke dist/app/app"): GOOD,
     (TUTORIAL, "cxfreeze build --script window.py"): WINDOW,
@@ -55,11 +52,10 @@ ELSEWHERE = {
 NETWORK = "installs from the network; the tests have all of it installed"
 NOT_RUN = {
     ("README.md", "alembic.util.exc.CommandError"): "what freezers do where freezekit is not installed; here it is",
-    ("README.md", "pip install"): NETWORK,
+    ("README.md", 'pip install "freezekit'): NETWORK,
     ("README.md", "python3 tools/try_it.py"): "minutes: sets everything up by itself",
     ("README.md", "python3 tools/test_it.py"): "runs these tests",
-    (TUTORIAL, "python3 -m venv .venv"): NETWORK,
-    (TUTORIAL, 'pip install "PySide6'): NETWORK,
+    **{(TUTORIAL, start): NETWORK for start in INSTALLING},
     ("docs/howto/cx_freeze.md", "pip install"): NETWORK,
     ("docs/howto/pyinstaller.md", "pip install"): NETWORK,
     ("docs/howto/desktop.md", "pyinstaller"): "the tests freeze the window of sample_app with these options",
@@ -75,16 +71,16 @@ CHECKED = {"toml", "yaml", "ini"}
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
+def is_entry_of(entry: tuple[str, str], block: Block) -> bool:
+    return block.page == entry[0] and block.code.startswith(entry[1])
+
+
 def is_listed(block: Block) -> bool:
-    return any(block.page == page and block.code.startswith(start) for page, start in (*NOT_RUN, *ELSEWHERE))
+    return any(is_entry_of(one, block) for one in (*NOT_RUN, *ELSEWHERE))
 
 
 def is_run(block: Block) -> bool:
     return not is_listed(block) and block.language in RUNNABLE and not block.page.startswith((FINDINGS, TUTORIAL))
-
-
-def id_of(block: Block) -> str:
-    return f"{block.page}:{block.line}"
 
 
 @pytest.fixture(scope="session")
@@ -116,18 +112,6 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project.root
 
 
-def run_page(chosen: list[Block], folder: Path) -> None:
-    """Run blocks one after the other in a process of their own."""
-    order = folder.parent / "blocks.json"
-    fields = [
-        {"where": id_of(one), "language": one.language, "code": one.code, "saved": one.saved or ""} for one in chosen
-    ]
-    order.write_text(json.dumps(fields), encoding="utf-8")
-    driver = [sys.executable, str(PROJECT / "tests" / "documents.py"), str(order)]
-    done = subprocess.run(driver, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("page", sorted({one.page for one in ALL if is_run(one)}))
 def test_the_examples_of_a_page_run_and_print_what_is_shown(page: str, example: Path, tmp_path: Path) -> None:
     """In order, in a copy of one small project; a `text` block is the output of the block before it."""
@@ -138,7 +122,7 @@ def test_the_examples_of_a_page_run_and_print_what_is_shown(page: str, example: 
 
 @pytest.mark.frozen
 def test_the_tutorial_ends_with_a_frozen_program_that_opens_an_old_document(tmp_path: Path) -> None:
-    """Word by word, in an empty folder, with a real build."""
+    """Word by word up to its window, in an empty folder, with a real build."""
     folder = tmp_path / "tutorial"
     folder.mkdir()
     run_page([one for one in ALL if one.page == TUTORIAL and not is_listed(one)], folder)
@@ -162,11 +146,11 @@ def test_a_configuration_that_is_shown_is_accepted(block: Block, example: Path, 
 
 
 def test_every_block_runs_or_is_listed_with_its_reason() -> None:
-    """Nothing shown is unproven without anybody knowing, and nothing is listed that is gone."""
+    """Nothing shown is unproven without anybody knowing, and each entry is about one block that is there."""
     unknown = [id_of(one) for one in ALL if one.language not in RUNNABLE | CHECKED and not is_listed(one)]
     assert not unknown
-    for page, start in (*NOT_RUN, *ELSEWHERE):
-        assert any(one.page == page and one.code.startswith(start) for one in ALL), (page, start)
+    listed = {one: [id_of(block) for block in ALL if is_entry_of(one, block)] for one in (*NOT_RUN, *ELSEWHERE)}
+    assert not {one: found for one, found in listed.items() if len(found) != 1}
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").rglob("test_*.py"))
     assert not [name for name in ELSEWHERE.values() if f"def {name}(" not in sources]
 

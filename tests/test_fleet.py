@@ -601,6 +601,19 @@ class TestCommandLine:
         assert "there is no such file" in said
         assert "and 10 more" in said
 
+    def test_the_rest_is_left_after_as_many_failures_as_are_named(
+        self, project: Project, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        project.revision("b2", "a1", "raise ValueError('never')")
+        command = ["upgrade-many", *map(str, old_files(project, "abcdefgh")), "--workers", "1", "--json"]
+        command += ["--migrations", str(project.migrations)]
+        assert main([*command, "--stop-after-failures", "2"]) == 1
+        summary = self.lines(capsys)[-1]["summary"]
+        assert 2 <= summary["failed"] <= 4  # what was handed out already is finished
+        assert summary["left"] == 8 - summary["failed"]
+        assert main(command) == 1
+        assert self.lines(capsys)[-1]["summary"]["failed"] == 8
+
     def test_a_list_may_hold_nonsense(
         self, documents: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

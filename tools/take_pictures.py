@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation from the real window of sample_app, on a screen of its own.
+"""Take the pictures of the documentation from real windows, frozen by cx_Freeze, on a screen of their own.
 
 Needs what the tests of the window need (see CONTRIBUTING.md), and writes docs/pictures.
 """
@@ -19,11 +19,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 PICTURES = PROJECT / "docs" / "pictures"
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "desktop"), str(PROJECT / "tests")]
 
-from bundles import clean_environment  # noqa: E402
 from PySide6.QtCore import Qt  # noqa: E402
 from PySide6.QtGui import QImage  # noqa: E402
-from screen import install_screen, screen  # noqa: E402
-from test_tutorial import follow_to_the_window  # noqa: E402
+from screen import install_screen, screen, until  # noqa: E402
+from test_shown_commands import followed_tutorial, running  # noqa: E402
 
 if TYPE_CHECKING:
     from screen import Person
@@ -55,15 +54,17 @@ def main() -> int:
     PICTURES.mkdir(parents=True, exist_ok=True)
     install_screen()
     with screen() as person, tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        _write_documents(home)
-        environment = {**clean_environment(home), **person.environment, "PYTHONPATH": str(PROJECT)}
-        command = [sys.executable, "-m", "sample_app", "diary.notes"]
-        with subprocess.Popen(command, cwd=home, env=environment) as program:
-            sizes = [_upgraded(person), _newer(person, home)]
-            program.terminate()
-        sizes.append(_tutorial(person, home))
+        sizes = [*_sample_app(person, Path(folder) / "documents"), _tutorial(person, Path(folder) / "tutorial")]
     return 0 if max(sizes) < LARGEST else 1
+
+
+def _sample_app(person: Person, folder: Path) -> list[int]:
+    program = folder.with_name("program")
+    subprocess.run([sys.executable, "setup_freeze.py", "--window", "--target", program], cwd=PROJECT, check=True)
+    folder.mkdir()
+    _write_documents(folder)
+    with running(f"'{program}/sample_app' diary.notes", folder, person):
+        return [_upgraded(person), _newer(person, folder)]
 
 
 def _write_documents(home: Path) -> None:
@@ -88,27 +89,23 @@ def _newer(person: Person, home: Path) -> int:
     person.clicks("button", "Close message")
     person.presses("ctrl+o")
     person.finds("dialog", "Open Document")
-    person.types(f"{home}/from a friend.notes\n")
+    person.enters(f"{home}/from a friend.notes")
     person.finds("label", "was written by a newer version")
     return _save(person, "newer")
 
 
-def _tutorial(person: Person, home: Path) -> int:
-    """Follow the tutorial up to its window, and take a picture of that; the frozen one looks the same."""
-    follow_to_the_window(home)
-    environment = {**clean_environment(home), **person.environment, "PYTHONPATH": str(PROJECT)}
-    with subprocess.Popen([sys.executable, "window.py", "old.notes"], cwd=home, env=environment) as program:
+def _tutorial(person: Person, folder: Path) -> int:
+    folder.mkdir()
+    with followed_tutorial(folder, person):
         person.finds("label", "Upgraded to 0002")
-        size = _save(person, "tutorial")
-        program.terminate()
-    return size
+        return _save(person, "tutorial")
 
 
 def _save(person: Person, name: str) -> int:
-    """Save what is on the screen where the main window is; return the size of the file."""
+    """Save what is on the screen where the main window is, once nothing changes there; return the size of the file."""
     if person.sees("status bar") is not None:
         person.points_at(person.finds("status bar"))
-    (width, height), pixels = person.picture(person.finds("frame"))
+    (width, height), pixels = until(lambda: _picture_at_rest(person), lambda: f"the window of {name} never rests")
     path = PICTURES / f"{name}.png"
     picture = QImage(pixels, width, height, width * 4, QImage.Format.Format_RGB32)
     colours = [colour | OPAQUE for colour, _ in Counter(memoryview(pixels).cast("I")).most_common(COLOURS)]
@@ -118,6 +115,12 @@ def _save(person: Person, name: str) -> int:
     size = path.stat().st_size
     print(f"{path.relative_to(PROJECT)}: {width} x {height}, {size} bytes")
     return size
+
+
+def _picture_at_rest(person: Person) -> tuple[tuple[int, int], bytes] | None:
+    """Return the picture of the main window, unless it differs from the one a look ago: what is new is painted late."""
+    before = person.picture(person.finds("frame"))
+    return before if before == person.picture(person.finds("frame")) else None
 
 
 if __name__ == "__main__":

@@ -18,15 +18,22 @@ if TYPE_CHECKING:
     from freezekit.check.findings import Finding, Report, Rule
 
 SCHEMA = "report.schema.json"
-"""Name of the JSON schema of what :func:`document` returns, beside this module."""
+"""Name of the JSON schema of what ``freezekit check --json`` prints, beside this module."""
 SMOKE_SCHEMA = "smoke.schema.json"
-"""Name of that of a smoke test's document."""
+"""Name of that of ``freezekit smoke --json``."""
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITHUB = {Level.ERROR: "error", Level.WARNING: "warning", Level.NOTE: "notice"}
 
 
 def schema(name: str = SCHEMA) -> dict[str, Any]:
-    """Return the JSON schema of a report, or that of a smoke test's."""
+    """Return a JSON schema, to validate what a command prints.
+
+    Args:
+        name: :data:`SCHEMA` or :data:`SMOKE_SCHEMA`.
+
+    Returns:
+        The schema, a new dictionary each time.
+    """
     text = resources.files("freezekit.check").joinpath(name).read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found

@@ -52,7 +52,8 @@ def check(
     """Check a finished bundle; runs nothing of it, changes nothing, and needs none of the application's packages.
 
     Args:
-        path: The bundle, or an archive that holds it; see :func:`freezekit.check.bundle.open_bundle`.
+        path: A bundle's folder or program, a zipapp, a macOS application; or a zip, tar or Debian archive, or an
+            AppImage, that holds one.
         source: Folder of the project it was built from, to see whether it is stale.
         against: Bundle or manifest of the release before, to see whether shipped revisions are as they were.
         select: Prefixes of the ids of the checks that count.

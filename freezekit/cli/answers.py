@@ -131,9 +131,13 @@ def _tell(error: BaseException, program: str, command: str | None, *, as_json: b
 
 def error_document(error: BaseException) -> dict[str, object]:
     """Return an error as JSON has it: its type, its message, and the data of one of ours."""
-    data = vars(error) if isinstance(error, FreezekitError) else {}
-    public = {name: value for name, value in data.items() if not name.startswith("_")}
+    names = [*vars(error), *_properties(type(error))] if isinstance(error, FreezekitError) else []
+    public = {name: getattr(error, name) for name in names if not name.startswith("_")}
     return {"type": type(error).__name__, "message": reason(error), **public}
+
+
+def _properties(kind: type) -> list[str]:
+    return [name for base in kind.__mro__ for name, one in vars(base).items() if isinstance(one, property)]
 
 
 def reason(error: BaseException) -> str:

@@ -41,11 +41,11 @@ def name_of(ctx: click.Context) -> str:
 class Command(click.Command):
     """A command whose function returns an Answer, which is shown as text or, with ``--json``, as JSON."""
 
+    json_help = "Print one JSON document, errors too."
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document, errors too.")
-        )
+        self.params.append(click.Option(["--json", "as_json"], is_flag=True, help=self.json_help))
         if all(one.name != "output" for one in self.params):
             help_ = "Write the answer to a file instead, errors too."
             self.params.append(click.Option(["--output", "answer_file"], metavar="FILE", help=help_))

@@ -29,6 +29,8 @@ _SCHEMA = "{schema}"
 class _Streaming(MigrationsCommand):
     """A command that prints documents while it runs: its function finds the real stdout in the context."""
 
+    json_help = "Print one JSON document on a line for each database, and a summary; errors too."
+
     def invoke(self, ctx: click.Context) -> int:
         """Run the command; see :class:`~freezekit.cli.command.Command`."""
         ctx.meta["to_file"] = ctx.params.get("answer_file") is not None

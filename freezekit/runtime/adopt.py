@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from freezekit.errors import DatabaseUnversioned, UsageError
+from freezekit.errors import DatabaseUnversioned
 from freezekit.runtime.files import read_only
 from freezekit.runtime.fingerprint import Fingerprints, fingerprint
 from freezekit.runtime.replay import replay
@@ -39,11 +39,8 @@ def adopt(scripts: Scripts, database: Database, timeout: float) -> None:
         DatabaseUnversioned: Its schema is that of no revision, or of several; nothing was changed.
         DatabaseInUse: It stayed locked; nothing was changed.
         MigrationFailed: It is read-only, or the volume is full; nothing was changed.
-        UsageError: It is no SQLite file.
     """
-    path, manifest = database.path, scripts.manifest
-    if path is None:
-        raise UsageError(f"{database.name} is no SQLite file: stamp it with the revision its schema is at.")
+    path, manifest = database.path or "", scripts.manifest
     if (refused := read_only(path, database.name, "adoption")) is not None:
         raise refused
     known = manifest.fingerprints

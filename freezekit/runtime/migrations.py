@@ -335,7 +335,7 @@ class Migrations:
 
         database = database_of(db)
         if database.path is None:
-            raise UsageError(f"{database.name} is no SQLite file, and only one can be adopted. Nothing was changed.")
+            raise UsageError(f"{database.name} is no SQLite file: stamp it with the revision its schema is at.")
         status = self._status(database)
         if status.state is State.UNVERSIONED:
             adopt(self.scripts, database, timeout)

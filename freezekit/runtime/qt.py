@@ -39,7 +39,7 @@ class UpgradeRunner:
     Attributes:
         progress: Signal with a :class:`freezekit.Progress`.
         finished: Signal with what the function returned: of ``migrations.upgrade`` a :class:`freezekit.Report`.
-        failed: Signal with the exception; :class:`freezekit.UpgradeCancelled` if it was cancelled.
+        failed: Signal with the exception; :class:`~freezekit.errors.UpgradeCancelled` if it was cancelled.
 
     Raises:
         UsageError: Neither PySide6 nor PyQt6 can be imported.

@@ -20,15 +20,15 @@ class State(Enum):
     NEW = "new"
     """No file, or nothing in it."""
     CURRENT = "current"
-    """At head: nothing is pending."""
+    """At head; nothing is pending."""
     BEHIND = "behind"
-    """Written by an older program: revisions are pending."""
+    """Written by an older program; revisions are pending."""
     AHEAD = "ahead"
-    """Written by a newer program: it names a revision these scripts do not have."""
+    """Written by a newer program, as it names a revision that these scripts do not have."""
     UNVERSIONED = "unversioned"
     """It has tables, but no version."""
     FOREIGN = "foreign"
-    """Not ours: no database of this kind, or another application's."""
+    """Not ours; no database of this kind, or another application's."""
 
 
 @record

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 _ACCESSIBLE, _COMPONENT, _TEXT = (f"org.a11y.atspi.{name}" for name in ("Accessible", "Component", "Text"))
 _ROOT = "/org/a11y/atspi/accessible/root"
 _ON_SCREEN = 0
-_ENABLED, _SHOWING = 1 << 8, 1 << 25
+_ACTIVE, _ENABLED, _SHOWING = 1 << 1, 1 << 8, 1 << 25
 _SECONDS = 10
 _HAS_TEXT = {"text", "entry"}
-# Nothing in them is worth a look.
-_LEAVES = {"label", "button", "check box", "combo box", "list item", "text", "tree item", "menu item"}
+# Nothing in them is worth a look. A menu that is open is in the item that opens it, not a window of its own.
+_LEAVES = {"label", "button", "check box", "combo box", "list item", "text", "tree item"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Thing:
         width: Width.
         height: Height.
         is_enabled: Whether it can be used.
+        is_active: Whether it is the window that gets the keys.
     """
 
     role: str
@@ -44,6 +45,12 @@ class Thing:
     width: int
     height: int
     is_enabled: bool
+    is_active: bool
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """Where it is on the screen, and its size."""
+        return self.x, self.y, self.width, self.height
 
 
 class Reader:
@@ -57,16 +64,29 @@ class Reader:
 
     def things(self) -> list[Thing]:
         """Everything that is shown now by all programs, windows first to last, each from the outside in."""
-        found: list[Thing] = []
-        for name in self._call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ListNames")[0]:
-            if name.startswith(":") and name != self._bus.unique_name:
-                try:
-                    found += [thing for child in self._children(name, _ROOT) for thing in self._walk(*child)]
-                except (Gone, TimeoutError):
-                    continue  # no window yet, or closed while it was read
-        return found
+        return [thing for program in self._programs() for thing in _present(self._inside(program, _ROOT))]
 
-    def _walk(self, program: str, path: str) -> Iterator[Thing]:
+    def windows(self) -> list[Thing]:
+        """The windows that are shown now by all programs, as these say."""
+        return [thing for program in self._programs() for thing in _present(self._windows(program))]
+
+    def _programs(self) -> list[str]:
+        names = self._call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ListNames")[0]
+        return [name for name in names if name.startswith(":") and name != self._bus.unique_name]
+
+    def _windows(self, program: str) -> Iterator[Thing]:
+        for child in self._children(program, _ROOT):
+            yield from self._look(*child)
+
+    def _inside(self, program: str, path: str) -> Iterator[Thing]:
+        for child in self._children(program, path):
+            for thing in self._look(*child):
+                yield thing
+                if thing.role not in _LEAVES:
+                    yield from self._inside(*child)
+
+    def _look(self, program: str, path: str) -> Iterator[Thing]:
+        """Yield one thing, if it is shown."""
         states = self._call(program, path, _ACCESSIBLE, "GetState")[0][0]
         if not states & _SHOWING:
             return
@@ -75,10 +95,8 @@ class Reader:
         name = self._ask(Properties(DBusAddress(path, program, _ACCESSIBLE)).get("Name"))[0][1]
         place = self._call(program, path, _COMPONENT, "GetExtents", "u", (_ON_SCREEN,))[0]
         text = self._call(program, path, _TEXT, "GetText", "ii", (0, -1))[0] if role in _HAS_TEXT else ""
-        yield Thing(role, name, text, *place, is_enabled=bool(states & _ENABLED))
-        if role not in _LEAVES:
-            for child in self._children(program, path):
-                yield from self._walk(*child)
+        is_enabled, is_active = bool(states & _ENABLED), bool(states & _ACTIVE)
+        yield Thing(role, name, text, *place, is_enabled=is_enabled, is_active=is_active)
 
     def _children(self, program: str, path: str) -> list[tuple[str, str]]:
         return list(self._call(program, path, _ACCESSIBLE, "GetChildren")[0])
@@ -93,6 +111,14 @@ class Reader:
         if reply.header.message_type is MessageType.error:
             raise Gone(reply.header.fields[HeaderFields.error_name])
         return reply.body
+
+
+def _present(things: Iterator[Thing]) -> list[Thing]:
+    """Return what a program shows; nothing if it has no window yet, or closed one while it was read."""
+    try:
+        return list(things)
+    except (Gone, TimeoutError):
+        return []
 
 
 class Gone(Exception):

@@ -86,7 +86,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def person(screen: Person) -> Person:
     """Somebody in front of an empty screen."""
-    assert screen.everything() == []
+    screen.finds_nothing()
     return screen
 
 

@@ -1,4 +1,4 @@
-"""A window with a file in it that can be dragged elsewhere: ``python drag_source.py FILE``."""
+"""A window with a file that can be dragged elsewhere, and says when it may be dropped: ``drag_source.py FILE``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class File(QLabel):
         data = QMimeData()
         data.setUrls([QUrl.fromLocalFile(sys.argv[1])])
         drag.setMimeData(data)
+        drag.actionChanged.connect(lambda _action: self.setText("Drop me"))
         drag.exec(Qt.DropAction.CopyAction)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from accessible import Reader, Thing
 from debian import install_missing
 from Xlib import XK, X
 from Xlib.display import Display
+from Xlib.error import XError
 from Xlib.ext import xtest
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ LIBRARIES = {
 SIZE = (1280, 960)
 WAIT_SECONDS = 60
 _POLL_SECONDS = 0.03
+_SHAKE_PIXELS = 20
 _NAMES = {" ": "space", "\n": "Return", "/": "slash", ".": "period", "-": "minus", "_": "underscore", ",": "comma"}
 
 
@@ -147,8 +150,17 @@ class Person:
         )
 
     def misses(self, role: str, name: str = "") -> None:
-        """Look until there is no such thing any more."""
-        until(lambda: self.sees(role, name) is None, lambda: f"{role} {name!r} is still there")
+        """Look until something is there, and no such thing any more."""
+
+        def is_gone() -> bool:
+            things = self._reader.things()
+            return bool(things) and not any(thing.role == role and name in thing.name for thing in things)
+
+        until(is_gone, lambda: f"{role} {name!r} is still there")
+
+    def finds_nothing(self) -> None:
+        """Look until the screen is empty."""
+        until(lambda: not self.everything(), lambda: f"there are still {self.everything()}")
 
     def everything(self) -> list[tuple[str, str, str]]:
         """Return role, name and text of all there is."""
@@ -158,38 +170,45 @@ class Person:
         """Return the names of all things of a role."""
         return [thing.name for thing in self._reader.things() if thing.role == role]
 
-    def clicks(self, role: str, name: str = "", *, times: int = 1) -> None:
-        """Click on a thing, once it is there and can be used."""
-        self.points_at(self.finds(role, name, is_enabled=True))
-        for _ in range(times):
-            for kind in (X.ButtonPress, X.ButtonRelease):
-                self._input(kind, 1)
+    def clicks(self, role: str, name: str = "") -> None:
+        """Click on a thing, once it is there, rests and can be used."""
+        self.points_at(self._finds_at_rest(role, name))
+        for kind in (X.ButtonPress, X.ButtonRelease):
+            self._input(kind, 1)
 
-    def drags(self, start: Thing, end: Thing) -> None:
-        """Press the button on one thing, and let it go on another."""
-        self.points_at(start)
+    def drags(self, start: str, end: str, *, until_it_says: str) -> None:
+        """Press the button on one label, move to and fro on another, and let go once there is a label that says so."""
+        here, there = self._finds_at_rest("label", start), self._finds_at_rest("label", end)
+        self.points_at(here)
         self._input(X.ButtonPress, 1)
-        # A drag begins after some pixels, and the target hears of it while the mouse moves.
-        for part in range(1, 21):
-            x = start.x + start.width // 2 + (end.x + end.width // 2 - start.x - start.width // 2) * part // 20
-            y = start.y + start.height // 2 + (end.y + end.height // 2 - start.y - start.height // 2) * part // 20
-            self._move(x, y)
-            time.sleep(_POLL_SECONDS)  # as a hand does
+        # The target hears of a drag only while the mouse moves.
+        steps = itertools.cycle(range(-_SHAKE_PIXELS, _SHAKE_PIXELS))
+
+        def may_be_dropped() -> Thing | None:
+            self._move(there.x + there.width // 2 + next(steps), there.y + there.height // 2)
+            return self.sees("label", until_it_says)
+
+        until(may_be_dropped, lambda: f"{start!r} may not be dropped on {end!r}")
         self._input(X.ButtonRelease, 1)
 
     def points_at(self, thing: Thing) -> None:
         """Move the mouse to the middle of a thing."""
         self._move(thing.x + thing.width // 2, thing.y + thing.height // 2)
 
-    def presses(self, *combinations: str) -> None:
-        """Press keys, such as ``"ctrl+o"`` or ``"Return"``, in the window that is on top."""
+    def presses(self, combination: str) -> None:
+        """Press keys at once, such as ``"ctrl+o"`` or ``"Return"``, in the window that is on top."""
         self._focus_top()
-        for combination in combinations:
-            codes = [self._code(name)[0] for name in _key_names(combination)]
-            for code in codes:
-                self._input(X.KeyPress, code)
-            for code in reversed(codes):
-                self._input(X.KeyRelease, code)
+        codes = [self._code(name)[0] for name in _key_names(combination)]
+        for code in codes:
+            self._input(X.KeyPress, code)
+        for code in reversed(codes):
+            self._input(X.KeyRelease, code)
+
+    def enters(self, text: str) -> None:
+        """Write a text, see it, and press Return."""
+        self.types(text)
+        self.finds("text", text=text)
+        self.presses("Return")
 
     def types(self, text: str) -> None:
         """Write a text, letter by letter."""
@@ -226,17 +245,50 @@ class Person:
         xtest.fake_input(self._display, kind, detail)
         self._display.sync()
 
+    def _finds_at_rest(self, role: str, name: str) -> Thing:
+        """Look until there is such a thing that can be used, and is where it was a look ago."""
+
+        def at_rest() -> Thing | None:
+            thing = self.sees(role, name, is_enabled=True)
+            return thing if self._window_on_top() and thing == self.sees(role, name, is_enabled=True) else None
+
+        return until(at_rest, lambda: f"no {role} {name!r} at rest; there are {self.everything()}")
+
     def _focus_top(self) -> None:
-        """Give the keyboard to the window on top, as a window manager does; there is none here."""
-        windows = self._display.screen().root.query_tree().children
-        for window in reversed(windows):
+        """Give the keyboard to the window on top, as a window manager does, and wait until its program knows."""
+        until(self._has_focus_on_top, lambda: f"no window takes the keys; there are {self._reader.windows()}")
+
+    def _has_focus_on_top(self) -> bool:
+        top = self._window_on_top()
+        if top is None:
+            return False
+        window, thing = top
+        if self._display.get_input_focus().focus != window:
+            window.set_input_focus(X.RevertToParent, X.CurrentTime)
+            self._display.sync()
+        return thing.is_active
+
+    def _window_on_top(self) -> tuple[Any, Thing] | None:
+        """Return the window on top, for the X server and as its program says; None until both show the same windows."""
+        told = {thing.place: thing for thing in self._reader.windows()}
+        try:
+            shown = list(self._windows())
+        except XError:
+            return None  # one was closed meanwhile
+        managed = {place: window for window, place, is_managed in shown if is_managed}
+        # What is not managed are menus and tips: programs tell of some.
+        if not managed or not managed.keys() <= told.keys() <= {place for _, place, _ in shown}:
+            return None
+        place = list(managed)[-1]
+        return managed[place], told[place]
+
+    def _windows(self) -> Iterator[tuple[Any, tuple[int, int, int, int], bool]]:
+        """Yield what the X server shows, the last one on top: windows, their places, and if a window manager cares."""
+        for window in self._display.screen().root.query_tree().children:
             attributes = window.get_attributes()
-            is_shown = attributes.map_state == X.IsViewable and attributes.win_class == X.InputOutput
-            if is_shown and not attributes.override_redirect:
-                if self._display.get_input_focus().focus != window:
-                    window.set_input_focus(X.RevertToParent, X.CurrentTime)
-                    self._display.sync()
-                return
+            if attributes.map_state == X.IsViewable and attributes.win_class == X.InputOutput:
+                at = window.get_geometry()
+                yield window, (at.x, at.y, at.width, at.height), not attributes.override_redirect
 
 
 def _key_names(combination: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from bundles import RUN_SECONDS, clean_environment
 from sample_data import RELEASES
 
 from freezekit.check.run import check
@@ -86,6 +89,17 @@ def test_the_frozen_window_is_a_command_line_too(window_bundle: Bundle, tmp_path
     result = window_bundle.run("new", tmp_path / "new.notes")
     assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "new.notes").exists()
+
+
+def test_the_frozen_window_answers_an_installer_that_gives_it_no_stream(window_bundle: Bundle, tmp_path: Path) -> None:
+    """As a program without a console is started: the answer is in the file, and no window is shown."""
+    document, answer = shutil.copy(RELEASES[0], tmp_path / "old.notes"), tmp_path / "answer.json"
+    command = [window_bundle.executable, "db", "status", document, "--json", "--output", answer]
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *window_bundle.source.prefix, *command]
+    home = window_bundle.home
+    ended = subprocess.run(shell, cwd=home, env=clean_environment(home), check=False, timeout=RUN_SECONDS)
+    (found,) = json.loads(answer.read_text(encoding="utf-8"))["databases"]
+    assert (ended.returncode, found["state"]) == (10, "behind")
 
 
 def test_without_pyside_the_command_line_says_what_to_install() -> None:

@@ -43,7 +43,7 @@ class FleetReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every database is at head now: none failed and none was left."""
+        """Whether every database is at head now; none failed and none was left."""
         return not (self._counts.get(FAILED) or self._counts.get(LEFT))
 
     @property
