@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.pool import NullPool, StaticPool
 
 import freezekit
-from freezekit import EnvironmentIgnoredDatabase, InvalidMigrations, MigrationFailed, State
+from freezekit import EnvironmentIgnoredDatabase, InvalidMigrations, MigrationFailed, State, UpgradeCancelled
 
 
 @pytest.fixture
@@ -796,6 +797,49 @@ def test_a_lent_transaction_is_its_hosts_to_end(project: Project, old: Path) -> 
     assert dump(old) == before
 
 
+FAILS = 'op.execute("CREATE TABLE half (x)")\nraise RuntimeError("no")'
+TAKES_LONG = (
+    'op.execute("CREATE TABLE long AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 99999999)'
+    ' SELECT count(x) FROM n")'
+)
+
+
+@pytest.mark.parametrize("given", ["engine", "connection", "connection with its transaction"])
+def test_a_failed_upgrade_of_a_lent_database_is_undone(given: str, project: Project) -> None:
+    """Also inside the host's transaction, which keeps what the host did in it; and the error says so."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    project.located().upgrade(engine, "b2")
+    project.revision("d4", "c3", FAILS)
+    with engine.connect() as connection:
+        if given.endswith("transaction"):
+            connection.exec_driver_sql("INSERT INTO book (id, name) VALUES (9, 'nine')")
+        with pytest.raises(MigrationFailed, match="The database is as it was before") as caught:
+            project.located().upgrade(engine if given == "engine" else connection)
+        assert (caught.value.applied, caught.value.failed, caught.value.restored) == ((), "d4", True)
+        connection.commit()
+        tables = set(connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'")))
+        assert tables == {"alembic_version", "book", "note"}
+        assert len(connection.scalars(text("SELECT id FROM book")).all()) == 2 + given.endswith("transaction")
+    assert project.located().status(engine).current == ("b2",)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("given", ["engine", "connection"])
+def test_a_long_statement_of_a_lent_database_is_cancelled_within_a_second(given: str, project: Project) -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    project.located().upgrade(engine, "b2")
+    project.revision("d4", "c3", TAKES_LONG)
+    stop_at = time.monotonic() + 1
+    with engine.connect() as connection:
+        db = engine if given == "engine" else connection
+        with pytest.raises(UpgradeCancelled) as caught:
+            project.located().upgrade(db, cancel=lambda: time.monotonic() > stop_at)
+    assert time.monotonic() < stop_at + 1
+    assert (caught.value.applied, caught.value.restored) == ((), True)
+    assert project.located().status(engine).current == ("b2",)
+    engine.dispose()
+
+
 NAMES = [
     "with space",
     "100%",
@@ -843,6 +887,7 @@ def test_a_program_without_console_can_upgrade_and_ask(project: Project, tmp_pat
     """In a windowed application ``sys.stdout`` and ``sys.stderr`` are None."""
     program = """
 import sys
+import time
 sys.stdout = sys.stderr = None
 import freezekit
 from alembic import command

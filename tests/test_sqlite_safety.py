@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -413,6 +414,35 @@ def test_the_check_of_a_backup_can_be_cancelled(through: str, project: Project, 
         project.located().upgrade(old, cancel=cancel)
     assert old.read_bytes() == before
     assert files(old.parent) == {"my old.db"}
+
+
+CTRL_C = """
+import os, signal, sys, threading, freezekit
+
+def press(progress):
+    if progress.revision == "d4" and not pressed:
+        pressed.append(progress)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+pressed = []
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    freezekit.locate(sys.argv[1]).upgrade(sys.argv[2], on_progress=press, cancel=CANCEL)
+except KeyboardInterrupt:
+    print("Ctrl-C")
+"""
+
+
+@pytest.mark.parametrize("cancel", ["None", "lambda: False"])
+def test_ctrl_c_within_a_statement_stays_ctrl_c(cancel: str, project: Project, old: Path) -> None:
+    """SQLite calls us while it runs, and passes on no exception."""
+    project.revision("d4", "c3", LONG.replace("4000000", "400000000"))
+    before = old.read_bytes()
+    command = [sys.executable, "-c", CTRL_C.replace("CANCEL", cancel), str(project.migrations), str(old)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (result.stdout, result.stderr) == ("Ctrl-C\n", "")
+    assert old.read_bytes() == before
 
 
 def test_an_upgrade_that_waits_can_be_cancelled(project: Project, old: Path) -> None:

@@ -13,7 +13,7 @@ from freezekit.runtime.sqlite_file import Contents
 from freezekit.runtime.sqlite_upgrade import same_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Connection, ScalarResult
 
@@ -121,6 +121,11 @@ class SqlalchemyTarget(Target):
     def connect(self) -> Any:
         """Return the lent SQLite connection; None for a server, where env.py connects by itself."""
         return self._lent
+
+    @property
+    def interrupt(self) -> Callable[[], object] | None:
+        """What ends the running statement of a lent SQLite connection, from any thread; None for a server."""
+        return None if self._lent is None else getattr(self._lent.raw, "interrupt", None)
 
     def is_ours(self, connection: Any) -> bool:
         """Return whether a connection is the lent one, or one to the same database of the same server."""

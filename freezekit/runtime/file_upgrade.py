@@ -235,6 +235,9 @@ def sqlite_errors_named(job: Job, pulse: Pulse) -> Iterator[None]:
     except (sqlite3.Error, MigrationFailed, UpgradeCancelled) as error:
         if pulse.failure is not None:
             raise pulse.failure from pulse.failure.__cause__
+        if not job.request.cancelled() and _was_interrupted(error):
+            # Ctrl-C came while SQLite called us, which passes on no exception but only stops.
+            raise KeyboardInterrupt from error
         if isinstance(error, FreezekitError):
             raise
         if job.request.cancelled():
@@ -242,3 +245,12 @@ def sqlite_errors_named(job: Job, pulse: Pulse) -> Iterator[None]:
         if isinstance(error, sqlite3.OperationalError):
             raise MigrationFailed(name, str(error)) from error
         raise NotADatabase(name, f"it is damaged ({error})") from error
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Return whether SQLite stopped a statement because it was told to."""
+    while error is not None:
+        if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
+            return True
+        error = error.__cause__
+    return False

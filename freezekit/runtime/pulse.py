@@ -11,7 +11,7 @@ from freezekit.errors import FreezekitError, MigrationFailed, UpgradeCancelled
 from freezekit.runtime.reports import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from freezekit.manifest import Manifest
     from freezekit.runtime.environment import Run
@@ -72,8 +72,10 @@ class Pulse:
         """
         try:
             self.phase("done")
-        except MigrationFailed as error:
-            raise MigrationFailed(self._database, error.reason, applied=applied, restored=False) from error.__cause__
+        except FreezekitError as error:
+            reason = error.reason if isinstance(error, MigrationFailed) else f"on_progress failed: {error!r}"
+            cause = error.__cause__ or error
+            raise MigrationFailed(self._database, reason, applied=applied, restored=False) from cause
 
     def step(self, run: Run) -> None:
         """Say which revision runs now; the signature is that of ``Run``'s ``on_step``.
@@ -100,17 +102,22 @@ class Pulse:
         return self.stops()
 
     @contextlib.contextmanager
-    def beating(self) -> Iterator[None]:
+    def beating(self, interrupt: Callable[[], object] | None = None) -> Iterator[None]:
         """Tell from another thread too until the block ends, as no driver of a server calls us while it waits.
+
+        Args:
+            interrupt: Ends the running statement, for a database of which nobody else does that.
 
         Raises:
             MigrationFailed: ``on_progress`` failed there; this replaces the error of the statement that it ended.
         """
-        if self._request.on_progress is None:
+        if self._request.on_progress is None and (interrupt is None or self._request.cancel is None):
             yield
             return
         ended = threading.Event()
-        thread = threading.Thread(target=self._beat_until, args=(ended,), name="freezekit-progress", daemon=True)
+        thread = threading.Thread(
+            target=self._beat_until, args=(ended, interrupt), name="freezekit-progress", daemon=True
+        )
         thread.start()
         try:
             yield
@@ -123,9 +130,11 @@ class Pulse:
         if self.failure is not None:
             raise self.failure
 
-    def _beat_until(self, ended: threading.Event) -> None:
+    def _beat_until(self, ended: threading.Event, interrupt: Callable[[], object] | None) -> None:
         while self.failure is None and not ended.wait(_ASK_SECONDS):
             self._tell_and_keep_failure()
+            if interrupt is not None and self.stops():
+                interrupt()
 
     def stops(self) -> bool:
         """Return whether the upgrade is to stop: it was cancelled, or ``on_progress`` failed."""

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 class ServerTarget(SqlalchemyTarget):
-    """What env.py is led to, for one upgrade; made by :meth:`of`."""
+    """What env.py is led to, for one upgrade; made by :meth:`of`.
+
+    Attributes:
+        is_rolled_back: A savepoint from before the upgrade was rolled back to.
+    """
 
     def __init__(
         self, url: Any, connection: Connection | None, pulse: Pulse, lock: ServerLock | None, journal: Journal | None
@@ -40,6 +44,7 @@ class ServerTarget(SqlalchemyTarget):
         self._ends = contextlib.ExitStack()
         self._work: Connection | None = None
         self._transactions: set[int] = set()
+        self.is_rolled_back = False
 
     @classmethod
     @contextlib.contextmanager
@@ -120,7 +125,7 @@ class ServerTarget(SqlalchemyTarget):
             return self._journal.kept == 0 and bool(before.current)
         lock, transactions = self._lock, self._transactions
         if lock is None or not isinstance(lock.advisory, PostgresAdvisory):
-            return False
+            return self.is_rolled_back
         was_committed = lock.advisory.was_committed
         try:
             return not lock.ask(lambda connection: was_committed(connection, transactions))

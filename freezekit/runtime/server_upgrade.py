@@ -67,6 +67,7 @@ class _Attempt:
     job: Job
     pulse: Pulse
     lock: ServerLock | None = None
+    is_in_hosts_transaction: bool = False
 
     def report(self) -> Report:
         """Run what is still pending, and report."""
@@ -87,6 +88,7 @@ class _Attempt:
 
     def _run(self, connection: Connection) -> tuple[Status, Run | None]:
         """Run with a connection that env.py may use."""
+        self.is_in_hosts_transaction = connection.in_transaction()
         with begun(connection):
             status = _look(self.job, connection)
             return status, self._execute(status, connection) if self.job.planned(status) else None
@@ -99,7 +101,9 @@ class _Attempt:
         with ServerTarget.of(job, url, connection, self.pulse, self.lock, planned) as target:
             run = Run(job.scripts.for_alembic(), job.request.revision, target.step)
             facts_told = self._facts_told(status, run, target, connection)
-            with facts_told, _undone_for_its_host(connection), self.pulse.beating():
+            # An interrupted statement of SQLite undoes the whole transaction, and what the host did in it.
+            beating = self.pulse.beating(None if self.is_in_hosts_transaction else target.interrupt)
+            with facts_told, _undone_in_its_transaction(connection, target), beating:
                 with target.watching():
                     execute_env(job, run, target, None if connection is None else lambda: connection)
                 if connection is not None:
@@ -114,11 +118,11 @@ class _Attempt:
         self, status: Status, run: Run, target: ServerTarget, connection: Connection | None
     ) -> Iterator[None]:
         """Make an error say what the database holds now, as the database says it."""
-        is_hosts = connection is not None and connection.in_transaction()
+        had_begun = connection is not None and connection.in_transaction()
         try:
             yield
         except (MigrationFailed, UpgradeCancelled) as error:
-            if connection is not None and connection.in_transaction() and not is_hosts:
+            if connection is not None and connection.in_transaction() and not had_begun:
                 connection.rollback()
             try:
                 versions = self._versions(connection) if connection else self.job.database.connected(self._versions)
@@ -149,9 +153,10 @@ class _Attempt:
 
 
 @contextlib.contextmanager
-def _undone_for_its_host(connection: Connection | None) -> Iterator[None]:
-    """Undo a failed upgrade in a transaction of PostgreSQL that is the host's, so that the host can go on with it."""
-    if connection is None or connection.dialect.name != "postgresql" or not connection.in_transaction():
+def _undone_in_its_transaction(connection: Connection | None, target: ServerTarget) -> Iterator[None]:
+    """Undo a failed upgrade inside a transaction that goes on, the host's above all, by a savepoint."""
+    has_savepoints = connection is not None and connection.dialect.name in ("postgresql", "sqlite")
+    if connection is None or not has_savepoints or not connection.in_transaction():
         yield
         return
     savepoint = connection.begin_nested()
@@ -159,7 +164,10 @@ def _undone_for_its_host(connection: Connection | None) -> Iterator[None]:
         yield
     except BaseException:
         if savepoint.is_active:
-            savepoint.rollback()
+            # After some errors SQLite has undone everything by itself.
+            if getattr(connection.connection.dbapi_connection, "in_transaction", True):
+                savepoint.rollback()
+            target.is_rolled_back = True
         raise
     if savepoint.is_active:
         savepoint.commit()
