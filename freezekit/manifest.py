@@ -152,7 +152,7 @@ class Manifest:
             for name in ("heads", "version_locations", "outside_transaction"):
                 data[name] = tuple(data.get(name, ()))
             manifest = cls(**data)
-            _refuse_unknown_parents(manifest)
+            _refuse_broken_history(manifest)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnreadableBundle(where, f"it is no manifest of freezekit ({error})") from error
         return manifest
@@ -232,14 +232,18 @@ def _holds_texts(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and all(type(one) is str for one in texts)
 
 
-def _refuse_unknown_parents(manifest: Manifest) -> None:
-    """Raise KeyError for a revision that others name and that is not there."""
+def _refuse_broken_history(manifest: Manifest) -> None:
+    """Raise KeyError for a revision that others name and that is not there, ValueError for heads that are none."""
     known = manifest.by_id
+    parents: set[str] = set()
     named = {*manifest.heads, *manifest.outside_transaction}
     for revision in manifest.revisions:
-        named.update(revision.down_revision, revision.depends_on)
-    if missing := sorted(named - known.keys()):
+        parents.update(revision.down_revision)
+        named.update(revision.depends_on)
+    if missing := sorted((named | parents) - known.keys()):
         raise KeyError(f"no revision {missing[0]!r}")
+    if {*manifest.heads} != known.keys() - parents:
+        raise ValueError("its heads are not the revisions that nothing descends from")
 
 
 class _Scanning:

@@ -197,6 +197,14 @@ def _unversioned(path: Path) -> None:
         connection.execute("CREATE TABLE mine (x)")
 
 
+def _dangling_link(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def _endless_link(path: Path) -> None:
+    path.symlink_to(path)
+
+
 BAD = {
     "folder": (_folder, errors.NotADatabase),
     "text": (_text, errors.NotADatabase),
@@ -205,6 +213,17 @@ BAD = {
     "unversioned": (_unversioned, errors.DatabaseUnversioned),
     "absent": (lambda _path: None, errors.NotADatabase),
     "fifo": (os.mkfifo, errors.NotADatabase),
+    "dangling link": (_dangling_link, errors.NotADatabase),
+    "endless link": (_endless_link, errors.NotADatabase),
+}
+NONSENSE: dict[Any, type[Exception]] = {
+    None: errors.UsageError,
+    5: errors.UsageError,
+    "": errors.UsageError,
+    "a\0b": errors.NotADatabase,
+    "nodialect://x": errors.UsageError,
+    "*.nothing": errors.UsageError,
+    b"bytes": errors.UsageError,
 }
 
 
@@ -216,15 +235,28 @@ def test_what_cannot_be_upgraded_is_named_and_left_alone(
         make(tmp_path / name)
     files = [tmp_path / name for name in BAD if (tmp_path / name).is_file()]
     before = snapshot(*files)
-    nonsense: list[Any] = [None, 5, "", "a\0b", "nodialect://x", tmp_path / "*.nothing", b"bytes"]
-    report = upgrade_many([*(tmp_path / name for name in BAD), *nonsense, *documents], migrations, workers=1)
+    report = upgrade_many([*(tmp_path / name for name in BAD), *NONSENSE, *documents], migrations, workers=1)
     found = by_name(report)
     assert {name: type(found[name].error) for name in BAD} == {name: kind for name, (_, kind) in BAD.items()}
     assert all(str(tmp_path / name) in str(found[name].error) for name in BAD)
-    assert report.counts == {"upgraded": 6, "current": 0, "failed": len(BAD) + len(nonsense), "left": 0, "duplicate": 0}
+    failed = {one.database: type(one.error) for one in report.failures}
+    assert {one: failed[str(one)] for one in NONSENSE} == NONSENSE
+    assert report.counts == {"upgraded": 6, "current": 0, "failed": len(BAD) + len(NONSENSE), "left": 0, "duplicate": 0}
     assert not report.ok
     assert snapshot(*files) == before
     assert not (tmp_path / "absent").exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_cannot_be_read_is_named(migrations: Migrations, documents: list[Path]) -> None:
+    documents[0].chmod(0)
+    if os.access(documents[0], os.R_OK):
+        pytest.skip("root can read whatever the permissions say")
+    found = by_name(upgrade_many(documents, migrations, workers=1))
+    error = found[documents[0].name].error
+    assert isinstance(error, errors.NotADatabase)
+    assert "Permission denied" in error.reason
+    assert [one.result for name, one in found.items() if name != documents[0].name] == ["upgraded"] * 5
 
 
 def test_the_file_of_another_application_is_named_and_left_alone(project: Project) -> None:
@@ -394,7 +426,7 @@ def test_progress_counts_every_database_once(migrations: Migrations, documents: 
     report = upgrade_many([*documents, "absent"], migrations, on_progress=told.append)
     assert [one.done for one in told] == list(range(1, 8))
     assert [one.total for one in told] == [None, *[7] * 6]
-    assert [one.outcome for one in told] != []
+    assert [one.outcome.result for one in told] == ["failed", *["upgraded"] * 6]
     assert [one.outcome.database for one in told] == [one.database for one in report]
 
 

@@ -212,6 +212,13 @@ def test_an_empty_or_broken_set_of_scripts_is_never_a_success(
     assert not (tmp_path / "made.db").exists()
 
 
+def forget_revisions(manifest: Path) -> None:
+    """Let a manifest list the scripts as files that are no revisions."""
+    found = json.loads(manifest.read_text())
+    found["files"] |= {row["file"]: row["sha256"] for row in found["revisions"]}
+    manifest.write_text(json.dumps({**found, "revisions": [], "heads": []}))
+
+
 @pytest.fixture
 def shipped(project: Path) -> Path:
     """A tree with the manifest that a build leaves beside env.py."""
@@ -228,8 +235,9 @@ def shipped(project: Path) -> Path:
         (lambda scripts: (scripts / "versions" / "two.py").write_text(""), "two.py was not shipped"),
         (lambda scripts: (scripts / "versions" / "one.py").write_text(REVISION + "#"), "one.py is not the file"),
         (lambda scripts: (scripts / "env.py").write_text(ENV + "#"), "env.py is not the file"),
+        (lambda scripts: forget_revisions(scripts / "freezekit.json"), "holds no revision"),
     ],
-    ids=["script missing", "data missing", "script added", "script altered", "env.py altered"],
+    ids=["script missing", "data missing", "script added", "script altered", "env.py altered", "no revision listed"],
 )
 def test_scripts_that_disagree_with_their_manifest_do_not_run(
     shipped: Path, tmp_path: Path, change: object, words: str

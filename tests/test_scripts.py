@@ -312,6 +312,11 @@ UNREADABLE = {
     "something missing": b'{"format": 1, "script_location": "x"}',
     "a revision that is none": b'{"format": 1, "script_location": "x", "section": "alembic", "revisions": [1],'
     b' "heads": [], "files": {}}',
+    "a head that is not named": b'{"format": 1, "script_location": "x", "section": "alembic", "heads": [], "files": {},'
+    b' "revisions": [{"revision": "a", "down_revision": [], "file": "a.py", "sha256": "", "doc": ""}]}',
+    "a head that has a child": b'{"format": 1, "script_location": "x", "section": "alembic", "heads": ["a", "b"],'
+    b' "revisions": [{"revision": "a", "down_revision": [], "file": "a.py", "sha256": "", "doc": ""},'
+    b' {"revision": "b", "down_revision": ["a"], "file": "b.py", "sha256": "", "doc": ""}], "files": {}}',
 }
 
 

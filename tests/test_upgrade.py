@@ -366,6 +366,19 @@ def test_a_link_is_upgraded_where_it_leads(migrations: Migrations, document: Pat
     assert migrations.status(document).state is State.CURRENT
 
 
+def test_a_hard_link_is_upgraded_with_its_other_name(migrations: Migrations, document: Path, tmp_path: Path) -> None:
+    """Both names lead to the upgraded file, and the backup lies beside the name that was given."""
+    other = tmp_path / "elsewhere" / "link.notes"
+    other.parent.mkdir()
+    os.link(document, other)
+    inode = document.stat().st_ino
+    assert migrations.upgrade(other).backup == f"{other}.0002.bak"
+    assert document.stat().st_ino == other.stat().st_ino == inode
+    assert content(document) == content(other) == content(plain_upgrade(RELEASES[0], tmp_path / "plain.db"))
+    assert {path.name for path in other.parent.iterdir()} == {"link.notes", "link.notes.0002.bak"}
+    assert not list(document.parent.glob("*.bak"))
+
+
 def test_nobody_but_the_upgrade_ends_its_transaction(tmp_path: Path) -> None:
     """COMMIT, BEGIN, executescript and isolation_level change nothing before the end; VACUUM and ATTACH do not run."""
     from freezekit.runtime.guard import NeedsCopy

@@ -459,6 +459,7 @@ class Migrations:
             added &= set(revision_files(self._tree, locations, manifest.recursive_version_locations))
         issues = [f"{self._tree.path(name)} was shipped but is missing" for name in sorted(shipped - there)]
         issues += [f"{self._tree.path(name)} was not shipped with this program" for name in sorted(added)]
+        issues += [] if manifest.revisions else [f"{self._tree.root} holds no revision"]
         if issues:
             raise InvalidMigrations(self._tree.root, issues)
 

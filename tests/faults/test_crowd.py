@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ import freezekit
 from freezekit.runtime import sqlite_upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from harness import Subject
+
+    from freezekit import Progress
 
 CROWD = 50
 # Children are forked from a process that has imported everything, and let go together.
@@ -54,21 +58,24 @@ for child, reader in children:
     os.waitpid(child, 0)
 print(json.dumps(told))
 """
-# Adds rows until it is told to stop, and says which of them it was told are safe.
+# Adds rows until its input ends, and says what became of each try, and when.
 WRITER = """
-import json, sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-done = []
-print("ready", flush=True)
-while not sys.stdin.closed:
-    number = 10000 + len(done)
-    connection.execute("INSERT INTO book VALUES (?, 'from elsewhere')", (number,))
-    done.append(number)
-    if len(done) == 200:
+import itertools, select, sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+for number in itertools.count(10000):
+    said = ""
+    while said != "done":
+        try:
+            connection.execute("INSERT INTO book VALUES (?, 'from elsewhere')", (number,))
+            said = "done"
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            said = "locked"
+        print(said, number, time.monotonic(), flush=True)
+        ended = select.select([sys.stdin], [], [], 0.005)[0]
+    if ended:
         break
-    connection.execute("SELECT count(*) FROM book").fetchone()
-    time.sleep(0.005)
-print(json.dumps(done))
 """
 
 
@@ -91,7 +98,7 @@ def test_fifty_that_start_at_once_all_succeed(subject: Subject, tmp_path: Path, 
 def test_what_an_application_writes_meanwhile_is_kept(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before and after the upgrade; while it lasts the writer waits, as for any other."""
+    """Before and after the upgrade, which goes on only once the writer has found the document locked by it."""
     if subject.in_place_bytes is not None:
         monkeypatch.setattr(sqlite_upgrade, "IN_PLACE_BYTES", subject.in_place_bytes)
     document = subject.copy_to(tmp_path / "folder")
@@ -99,17 +106,54 @@ def test_what_an_application_writes_meanwhile_is_kept(
         [sys.executable, "-c", WRITER, str(document)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
     ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-        applied = freezekit.locate(subject.scripts).upgrade(document, timeout=60).applied
-        out, error = writer.communicate()
+        log = Log(writer)
+        log.read_until("done", time.monotonic())
+        locked: list[int] = []
+
+        def on_progress(now: Progress) -> None:
+            # While the upgrade waits for the lock itself, it tells of no phase of its own.
+            if now.phase == "backup" and not locked:
+                locked.append(log.read_until("locked", time.monotonic()))
+
+        applied = freezekit.locate(subject.scripts).upgrade(document, on_progress=on_progress, timeout=60).applied
+        log.read_until("done", time.monotonic())
+        log.read_to_the_end()
     assert applied, "the upgrade"
-    # Its statement was written for the old schema; the book it names has another column after the upgrade.
-    assert writer.returncode == 0, error
+    assert writer.returncode == 0
+    assert min(log.done) < locked[0] <= max(log.done)
     with closing(sqlite3.connect(document)) as connection:
         kept = {number for (number,) in connection.execute("SELECT id FROM book WHERE id >= 10000")}
-    assert kept == set(json.loads(out))
+    assert kept == log.done
     assert (document.parent / f"document.{OLD}.bak").exists()
+
+
+class Log:
+    """What the writer says, as far as it was read."""
+
+    def __init__(self, writer: subprocess.Popen[str]) -> None:
+        self._writer = writer
+        self.done: set[int] = set()
+
+    def read_until(self, word: str, moment: float) -> int:
+        """Return the row of which the writer says something after a moment."""
+        for said, number, when in self._lines():
+            if said == word and when > moment:
+                return number
+        pytest.fail("the writer has ended")
+
+    def read_to_the_end(self) -> None:
+        """Let the writer end with the row it has begun."""
+        assert self._writer.stdin is not None
+        self._writer.stdin.close()
+        for _ in self._lines():
+            pass
+
+    def _lines(self) -> Iterator[tuple[str, int, float]]:
+        assert self._writer.stdout is not None
+        for line in self._writer.stdout:
+            said, number, when = line.split()
+            if said == "done":
+                self.done.add(int(number))
+            yield said, int(number), float(when)

@@ -7,12 +7,15 @@ import json
 import random
 import shutil
 import sqlite3
+import sys
 import zipfile
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import made_subject
+from harness import made_subject, state
 
 import freezekit
 
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Subject
+
+    from freezekit import Status
+
+
+EVERYTHING = {"refused", "refused by the upgrade", "upgraded"}
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +93,51 @@ def test_a_damaged_document_is_refused_or_upgraded(subject: Subject, tmp_path: P
 
 
 def test_a_damaged_manifest_is_refused_or_understood(subject: Subject, tmp_path: Path, factor: int) -> None:
+    """The answer is the one of the sound manifest; one that names another version table finds no version."""
     scripts = tmp_path / "migrations"
     shutil.copytree(subject.scripts, scripts)
     text = freezekit.locate(scripts).manifest.to_json().encode()
+    right = freezekit.locate(scripts).status(subject.original)
+    unversioned = replace(right, current=(), pending=freezekit.locate(scripts).manifest.pending(()))
     chance = random.Random(3)
-    refused = 0
+    outcomes: Counter[str] = Counter()
     for number in range(400 * factor):
         content = mutated(text, chance) if number % 2 else _with_another_value(text, chance)
         (scripts / "freezekit.json").write_bytes(content)
-        answer = answered(lambda: freezekit.locate(scripts).status(subject.original))
-        refused += isinstance(answer, freezekit.FreezekitError)
-    assert 0 < refused < 400 * factor
+        wanted = right if _version_table(content) == _version_table(text) else unversioned
+        outcomes[tried(freezekit.locate(scripts), subject, tmp_path / "folder", wanted)] += 1
+    assert set(outcomes) == EVERYTHING, outcomes
+
+
+def _version_table(manifest: bytes) -> object:
+    """Return what a manifest says of the version table; by default it is Alembic's, or what env.py says."""
+    try:
+        found = json.loads(manifest).get("version_table")
+    except (ValueError, AttributeError):
+        return None
+    return "alembic_version" if found is None else found
+
+
+def tried(migrations: freezekit.Migrations, subject: Subject, folder: Path, right: Status) -> str:
+    """Ask for the status of a document, and upgrade it, with scripts that may be damaged; return what became of it.
+
+    Args:
+        migrations: The scripts.
+        subject: The document.
+        folder: Emptied for a copy of it.
+        right: The only right answer.
+    """
+    document = subject.copy_to(folder)
+    before = document.read_bytes()
+    status = answered(lambda: migrations.status(document))
+    assert document.read_bytes() == before
+    assert isinstance(status, freezekit.FreezekitError) or status == right
+    report = answered(lambda: migrations.upgrade(document))
+    if isinstance(report, freezekit.FreezekitError):
+        assert document.read_bytes() == before, report
+        return "refused" if isinstance(status, freezekit.FreezekitError) else "refused by the upgrade"
+    assert subject.name_of(state(document)) == "new"
+    return "upgraded"
 
 
 def _with_another_value(text: bytes, chance: random.Random) -> bytes:
@@ -116,21 +158,27 @@ def _with_another_value(text: bytes, chance: random.Random) -> bytes:
 def test_a_damaged_zip_is_refused_or_understood(
     subject: Subject, tmp_path: Path, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scripts inside a zip, as in ``library.zip`` or a zipapp."""
+    """The scripts and their manifest inside a zip, as in ``library.zip``: the answer is right, and so is an upgrade."""
+    sound = freezekit.locate(subject.scripts)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("shop/__init__.py", "")
+        archive.writestr("shop/migrations/freezekit.json", sound.manifest.to_json())
         for path in sorted(subject.scripts.rglob("*.py")):
             archive.write(path, f"shop/migrations/{path.relative_to(subject.scripts).as_posix()}")
+    right = sound.status(subject.original)
     chance = random.Random(4)
-    refused = 0
+    outcomes: Counter[str] = Counter()
     for number in range(150 * factor):
         library = tmp_path / f"library{number}.zip"
         library.write_bytes(mutated(packed.getvalue(), chance))
         with monkeypatch.context() as patched:
             patched.syspath_prepend(str(library))
-            for name in [one for one in __import__("sys").modules if one.partition(".")[0] == "shop"]:
-                patched.delitem(__import__("sys").modules, name)
-            answer = answered(lambda: freezekit.locate("shop:migrations").status(subject.original))
-        refused += isinstance(answer, freezekit.FreezekitError)
-    assert 0 < refused < 150 * factor
+            for name in [one for one in sys.modules if one.partition(".")[0] == "shop"]:
+                patched.delitem(sys.modules, name)
+            migrations = answered(lambda: freezekit.locate("shop:migrations"))
+            if isinstance(migrations, freezekit.FreezekitError):
+                outcomes["refused"] += 1
+            else:
+                outcomes[tried(migrations, subject, tmp_path / "folder", right)] += 1
+    assert set(outcomes) == EVERYTHING, outcomes
