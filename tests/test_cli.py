@@ -931,6 +931,11 @@ def test_a_database_without_a_version_is_adopted(document: Path, capsys: pytest.
     assert "no revision" in capsys.readouterr().err
 
 
+def test_a_database_in_memory_would_be_gone_with_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["create", ":memory:", *HERE]) == 2
+    assert "memory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("edit", "reason", "code", "verdict"),
     [
