@@ -542,6 +542,8 @@ def test_a_mistake_in_freezekit_itself_is_not_hidden(migrations: Migrations, mon
         ["upgrade", "x", "--no-backup", "--backup-folder", "y", *HERE],
         ["upgrade", "x", "--revision", "never written", *HERE],
         ["status", "nosuchdialect://x", *HERE],
+        *([*words, *HERE] for words in (["status", "a\0b"], ["upgrade", "a\0b"], ["create", "a\0b"])),
+        ["backups", "restore", "a\0b", "x", *HERE],
         ["plan", "x", "--migrations", ""],
         ["plan", "x", "--unknown"],
     ],
