@@ -88,7 +88,9 @@ if not TYPE_CHECKING:
         cls.__record_defaults__ = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
         for name in cls.__record_defaults__:
             delattr(cls, name)
-        cls.__init__, cls.__eq__, cls.__hash__ = _init, _equals, _hash
+        cls.__init__, cls.__eq__ = _init, _equals
+        if "__hash__" not in cls.__dict__:
+            cls.__hash__ = _hash
         cls.__setattr__ = cls.__delattr__ = _refuse
         if "__repr__" not in cls.__dict__:
             cls.__repr__ = _repr

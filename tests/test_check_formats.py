@@ -221,7 +221,7 @@ def test_the_page_draws_each_revision_and_each_line_of_descent(
 
 def test_a_page_that_cannot_be_written_is_a_wrong_use(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(bundle), "--html", str(bundle / "no" / "report.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "names no file in a folder that exists" in capsys.readouterr().err
 
 
 def test_the_project_chooses_checks_and_the_command_line_has_the_last_word(

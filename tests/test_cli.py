@@ -24,6 +24,7 @@ import freezekit
 from freezekit import Migrations
 from freezekit.cli import developers, main
 from freezekit.cli import program as commands
+from freezekit.cli.options import unharmed
 
 HERE = ["--migrations", "sample_app:migrations"]
 ONE_CHAIN = '[tool.freezekit]\nscript_location = "sample_app:migrations"\n'
@@ -343,10 +344,105 @@ def test_manifest_writes_the_file_that_a_build_ships(
     assert path.read_bytes().decode() == migrations.manifest.to_json()
 
 
-def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "no" / "such" / "folder"
-    assert main(["manifest", "--output", str(path), *HERE]) == 1
-    assert capsys.readouterr().err == f"freezekit: {path}: No such file or directory\n"
+FULL = (
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+    "from freezekit.cli import main; sys.exit(main())"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits for the size of files")
+def test_a_disk_that_gets_full_leaves_the_old_file(tmp_path: Path) -> None:
+    """The file has its old content or all of the new one, and nothing is left beside it."""
+    path = tmp_path / "freezekit.json"
+    path.write_text("the old one")
+    result = run_python("-c", FULL, "manifest", "--output", path, *HERE)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"freezekit: {path}: File too large\n"
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("freezekit.json", "the old one")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other rights, and links for administrators only")
+def test_a_file_keeps_its_rights_and_its_links_when_it_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_text("the old one")
+    real.chmod(0o640)
+    link.symlink_to(real.name)
+    assert main(["manifest", "--output", str(link), *HERE]) == 0
+    assert json.loads(real.read_text(encoding="utf-8"))["heads"] == [expected_head]
+    assert (link.is_symlink(), real.stat().st_mode & 0o777) == (True, 0o640)
+
+
+COMMANDS_THAT_ANSWER = {
+    "status": ["{}"],
+    "plan": ["{}"],
+    "sql": ["{}"],
+    "upgrade": ["{}"],
+    "upgrade-many": ["{}"],
+    "create": ["new.notes"],
+    "adopt": ["{}"],
+    "backups list": ["{}"],
+    "backups restore": ["old.notes", "{}"],
+    "backups prune": ["{}", "--keep", "1"],
+    "verify": [],
+    "manifest": HERE,
+    "init": [],
+    "diff": ["old", "new"],
+    "check": ["nowhere"],
+    "smoke": ["nowhere"],
+}
+WRITING = {
+    **{f"{name} --output": [*name.split(), *args, "--output"] for name, args in COMMANDS_THAT_ANSWER.items()},
+    "check --html": ["check", "nowhere", "--html"],
+    "smoke --html": ["smoke", "nowhere", "--html"],
+}
+
+
+def test_every_option_that_names_a_file_to_write_is_known_here() -> None:
+    """A command that gets another one has to refuse databases, too."""
+    found = set()
+    for command in (*commands.SHIPPED, *developers.COMMANDS):
+        below = command.commands if isinstance(command, click.Group) else {"": command}
+        for name, one in below.items():
+            targets = [option.opts[0] for option in one.params if option.callback is unharmed]
+            assert "--output" in targets
+            found |= {" ".join(filter(None, [command.name, name, option])) for option in targets}
+    assert found == set(WRITING)
+
+
+@pytest.mark.parametrize("argv", WRITING.values(), ids=list(WRITING))
+def test_no_option_writes_over_a_database(
+    argv: list[str], document: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not over its journals either, which may hold its newest rows; refused before anything is done."""
+    monkeypatch.chdir(document.parent)
+    for mode, journal in (("DELETE", "old.notes-journal"), ("WAL", "old.notes-wal")):
+        with closing(sqlite3.connect(document)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+            connection.execute("PRAGMA cache_size = 1")
+            connection.execute("UPDATE note SET text = hex(randomblob(10000))")
+            left = document.with_name(journal).read_bytes()
+            connection.rollback()
+        document.with_name(f"left by {mode}").write_bytes(left)
+    before = {path: path.read_bytes() for path in document.parent.iterdir()}
+    for target in before:
+        assert main([*(one.format(document) for one in argv), str(target)]) == 2
+        assert f"{argv[-1]} {target} is a database" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in document.parent.iterdir()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has neither pipes nor devices with names")
+@pytest.mark.parametrize("argv", [WRITING["manifest --output"], WRITING["check --html"], WRITING["verify --output"]])
+def test_no_option_replaces_what_is_no_ordinary_file(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe, which nobody reads from either, stands for a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert main([*argv, str(pipe)]) == 2
+    assert f"{argv[-1]} {pipe} is no ordinary file" in capsys.readouterr().err
+    assert pipe.is_fifo()
+    assert main([*argv, str(tmp_path / "a\0b")]) == 2
+    assert "names no file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["plan", "sql", "upgrade"])
@@ -458,6 +554,8 @@ def test_a_mistake_in_freezekit_itself_is_not_hidden(migrations: Migrations, mon
         ["upgrade", "x", "--no-backup", "--backup-folder", "y", *HERE],
         ["upgrade", "x", "--revision", "never written", *HERE],
         ["status", "nosuchdialect://x", *HERE],
+        *([*words, *HERE] for words in (["status", "a\0b"], ["upgrade", "a\0b"], ["create", "a\0b"])),
+        ["backups", "restore", "a\0b", "x", *HERE],
         ["plan", "x", "--migrations", ""],
         ["plan", "x", "--unknown"],
     ],
@@ -845,6 +943,11 @@ def test_a_database_without_a_version_is_adopted(document: Path, capsys: pytest.
         connection.execute("CREATE TABLE mine (x)")
     assert main(["adopt", str(document), *HERE]) == 1
     assert "no revision" in capsys.readouterr().err
+
+
+def test_a_database_in_memory_would_be_gone_with_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["create", ":memory:", *HERE]) == 2
+    assert "memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import sys
 import threading
 import tracemalloc
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ import pytest
 from documents import shown
 from histories import Project, compiling, project_in
 from sample_data import RELEASES, ROOT, content, expected_head, pending, plain_upgrade
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import freezekit
 from freezekit import FleetProgress, FleetReport, Migrations, Outcome, State, Tenant, errors, upgrade_many
@@ -50,6 +52,13 @@ if os.path.exists(path + ".endless"):
     open(path + ".begun", "w").close()
     op.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
 """
+
+
+@pytest.fixture
+def closing_later() -> Iterator[ExitStack]:
+    """A stack that is unwound after the test."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +229,7 @@ NONSENSE: dict[Any, type[Exception]] = {
     None: errors.UsageError,
     5: errors.UsageError,
     "": errors.UsageError,
-    "a\0b": errors.NotADatabase,
+    "a\0b": errors.UsageError,
     "nodialect://x": errors.UsageError,
     "*.nothing": errors.UsageError,
     b"bytes": errors.UsageError,
@@ -257,6 +266,37 @@ def test_a_file_that_cannot_be_read_is_named(migrations: Migrations, documents: 
     assert isinstance(error, errors.NotADatabase)
     assert "Permission denied" in error.reason
     assert [one.result for name, one in found.items() if name != documents[0].name] == ["upgraded"] * 5
+
+
+@pytest.mark.parametrize("kind", ["Engine", "Connection", "AsyncEngine"])
+def test_what_cannot_go_to_another_process_is_refused_with_what_to_give_instead(
+    kind: str, migrations: Migrations, documents: list[Path], closing_later: ExitStack
+) -> None:
+    """Alone it is wrong usage, and nothing is done; among others it fails by itself. Its password is not told."""
+    url = "postgresql+psycopg://me:secret@localhost/x"
+    one: Any = create_async_engine(url) if kind == "AsyncEngine" else create_engine(url)
+    if kind == "Connection":
+        one = closing_later.enter_context(create_engine("sqlite://").connect())
+    with pytest.raises(errors.UsageError, match=f"^{kind} cannot be given to another process.*: give its URL"):
+        upgrade_many(one, migrations)
+    report = upgrade_many([one, documents[0]], migrations, workers=1)
+    (failed,) = report.failures
+    assert (type(failed.error), report.counts["upgraded"]) == (errors.UsageError, 1)
+    assert "secret" not in f"{failed.database} {failed.error}"
+
+
+@pytest.mark.parametrize("one", [5, None, object()], ids=["number", "None", "object"])
+def test_neither_a_database_nor_several_is_wrong_usage(one: Any, migrations: Migrations) -> None:
+    with pytest.raises(errors.UsageError, match="is no database of a fleet: give a path"):
+        upgrade_many(one, migrations)
+
+
+def test_equal_tenants_have_one_hash_whatever_env_py_gets_for_them() -> None:
+    """So that they can be in a set, and be the keys of what a program knows about each."""
+    url = "postgresql://localhost/x"
+    one, same, other = (Tenant(url, "a", {"name": given}) for given in ("1", "1", ["2"]))
+    assert len({one, same, other, Tenant(url, "b"), Tenant(url)}) == 4
+    assert {one: "known"}[same] == "known"
 
 
 def test_the_file_of_another_application_is_named_and_left_alone(project: Project) -> None:

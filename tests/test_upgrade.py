@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from sample_data import MIGRATIONS, RELEASES, content, expected_head, pending, plain_upgrade
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
 import freezekit
@@ -251,6 +251,41 @@ def test_what_is_no_database_is_a_usage_error(migrations: Migrations, db: Any) -
 
     with pytest.raises(freezekit.UsageError):
         migrations.status(db)
+
+
+NUL = "a\0b"
+NAMELESS: dict[str, Callable[[Any, Path], object]] = {
+    "status": lambda migrations, _: migrations.status(NUL),
+    "plan": lambda migrations, _: migrations.plan(Path(NUL)),
+    "sql": lambda migrations, _: migrations.sql(NUL),
+    "url": lambda migrations, _: migrations.upgrade(f"sqlite:///{NUL}"),
+    "URL": lambda migrations, _: migrations.upgrade(URL.create("sqlite", database=NUL)),
+    "engine": lambda migrations, _: migrations.upgrade(create_engine(URL.create("sqlite", database=NUL))),
+    "backup-folder": lambda migrations, document: migrations.upgrade(document, backup=freezekit.Backup(folder=NUL)),
+    "config": lambda migrations, _: migrations.alembic_config(NUL),
+    "create": lambda migrations, _: migrations.create(NUL),
+    "bytes": lambda migrations, _: migrations.create(NUL.encode()),
+    "adopt": lambda migrations, _: migrations.adopt(NUL),
+    "backup": lambda migrations, document: migrations.restore(NUL, document),
+    "restore": lambda migrations, document: migrations.restore(document, NUL),
+    "backups": lambda migrations, _: migrations.backups(NUL),
+    "folder": lambda migrations, document: migrations.backups(document, NUL),
+    "prune": lambda migrations, document: migrations.prune(document, 1, NUL),
+}
+
+
+@pytest.mark.parametrize("call", NAMELESS.values(), ids=list(NAMELESS))
+def test_a_name_that_no_file_can_have_is_a_usage_error(
+    call: Callable[[Migrations, Path], object], migrations: Migrations, document: Path
+) -> None:
+    """Not the bare ValueError of the system's functions; and nothing is done."""
+    before = document.read_bytes()
+    with pytest.raises(freezekit.UsageError, match="NUL"):
+        call(migrations, document)
+    assert document.read_bytes() == before
+    with pytest.raises(freezekit.UsageError) as caught:
+        migrations.status("postgresql://me:secret\0@localhost/x")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

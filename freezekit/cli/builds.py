@@ -9,6 +9,8 @@ import click
 
 from freezekit.cli.answers import Answer
 from freezekit.cli.command import MigrationsCommand
+from freezekit.cli.options import unharmed
+from freezekit.cli.written import replace_file
 
 if TYPE_CHECKING:
     from freezekit.runtime.migrations import Migrations
@@ -35,7 +37,7 @@ def verify(migrations: Migrations) -> Answer:
 
 
 @click.command(cls=MigrationsCommand)
-@click.option("--output", metavar="FILE", help="Write it to a file instead.")
+@click.option("--output", callback=unharmed, metavar="FILE", help="Write it to a file instead.")
 def manifest(migrations: Migrations, output: str | None) -> Answer:
     """Print the manifest of the scripts, as JSON.
 
@@ -47,6 +49,5 @@ def manifest(migrations: Migrations, output: str | None) -> Answer:
     if output is None:
         # ASCII, so that it stays JSON on a stream that lacks a letter.
         return Answer(document, json.dumps(content, indent=1))
-    with open(output, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    replace_file(output, text, "--output")
     return Answer(document, f"The manifest of {migrations.script_location} was written to {output}.")

@@ -9,7 +9,8 @@ import click
 
 from freezekit.cli.answers import Answer, Table
 from freezekit.cli.command import Command
-from freezekit.errors import UsageError
+from freezekit.cli.options import unharmed
+from freezekit.cli.written import replace_file
 from freezekit.pyproject import check_settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class ReportCommand(Command):
                 show_default=True,
                 help="How to print what was found; json is the same as --json.",
             ),
-            click.Option(["--html", "html"], metavar="FILE", help="Write a page for people as well."),
+            click.Option(
+                ["--html", "html"], callback=unharmed, metavar="FILE", help="Write a page for people as well."
+            ),
         ]
 
     def invoke(self, ctx: click.Context) -> int:
@@ -92,7 +95,7 @@ def answer(report: Report, form: str, html: str | None) -> Answer:
     from freezekit.check.page import page
 
     if html is not None:
-        write_page(html, page(report))
+        replace_file(html, page(report), "--html")
     found = document(report)
     code = 1 if report.is_failure else 0
     if form in TEXTS:
@@ -100,19 +103,6 @@ def answer(report: Report, form: str, html: str | None) -> Answer:
     rows = tuple((one.id, one.level.value, one.place, one.message) for one in report.findings)
     table = Table(("Check", "Level", "Where", "What"), rows) if rows else None
     return Answer(found, _summary(report), table, exit_code=code)
-
-
-def write_page(path: str, text: str) -> None:
-    """Write a page to a file.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
-    try:
-        with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _summary(report: Report) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from freezekit.cli.answers import check_output, is_expected, refuse, show
+from freezekit.cli.answers import is_expected, refuse, show
+from freezekit.cli.options import unharmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,15 +49,13 @@ class Command(click.Command):
         self.params.append(click.Option(["--json", "as_json"], is_flag=True, help=self.json_help))
         if all(one.name != "output" for one in self.params):
             help_ = "Write the answer to a file instead, errors too."
-            self.params.append(click.Option(["--output", "answer_file"], metavar="FILE", help=help_))
+            self.params.append(click.Option(["--output", "answer_file"], callback=unharmed, metavar="FILE", help=help_))
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command, show its answer or error, and return its exit code."""
         as_json, name = ctx.params.pop("as_json"), name_of(ctx)
         output = ctx.params.pop("answer_file", None)
         try:
-            if output is not None:
-                check_output(output)
             # env.py and the scripts may print; what the command prints is no place for it.
             with contextlib.redirect_stdout(sys.stderr):
                 answer = self.answer(ctx)

@@ -10,6 +10,7 @@ from freezekit.cli.answers import Answer, Table, error_document, is_expected, re
 from freezekit.cli.command import MigrationsCommand
 from freezekit.cli.options import backup_of, backup_options, timeout_option, x_arguments_option
 from freezekit.cli.progress import cancelled_by_interrupt, progress_bar
+from freezekit.errors import UsageError
 from freezekit.runtime.database import database_of
 from freezekit.runtime.migrations import ALL_HEADS
 from freezekit.runtime.reports import State, Status
@@ -193,6 +194,8 @@ def create(migrations: Migrations, path: str) -> Answer:
 
     It is a copy of the empty database that shipped, or made by running all revisions. What exists is never replaced.
     """
+    if path == ":memory:":
+        raise UsageError("A database in memory is gone with the command that makes it: name a file.")
     report = migrations.create(path)
     document = {"database": path, "heads": report.heads, "seconds": round(report.seconds, 3)}
     return Answer(document, f"{path} was created at {', '.join(report.heads)}.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from freezekit.cli.written import check_target
 from freezekit.errors import UsageError
 from freezekit.runtime.reports import Backup
 
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+
+def unharmed(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the file that an option says to write; one that must not be written over is refused at once."""
+    if value is not None:
+        try:
+            check_target(value, param.opts[0])
+        except UsageError as error:
+            raise click.UsageError(str(error), ctx) from error
+    return value
 
 
 def _pairs(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str | list[str]]:

@@ -17,6 +17,7 @@ from freezekit.cli.builds import manifest, verify
 from freezekit.cli.command import name_of
 from freezekit.cli.databases import adopt, create, plan, sql, status, upgrade
 from freezekit.cli.fleets import upgrade_many_command
+from freezekit.cli.written import check_target
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def program() -> None:
 
 def run(argv: Sequence[str], migrations: Migrations | None, name: str | None) -> int:
     """Run one command; see :func:`freezekit.cli.main`."""
-    as_json, output, name = wants_json(argv), wanted_output(argv), name or _program_name(migrations)
+    as_json, output, name = wants_json(argv), _answer_file(argv), name or _program_name(migrations)
     try:
         # click's own main would end the process to complete words for a shell, if a variable says so.
         # Older click fails to print its help where there is no stdout.
@@ -93,6 +94,16 @@ def run(argv: Sequence[str], migrations: Migrations | None, name: str | None) ->
     except BrokenPipeError:
         _end_output()
         return 1
+
+
+def _answer_file(argv: Sequence[str]) -> str | None:
+    """Return the file of ``--output`` if it may be written."""
+    output = wanted_output(argv)
+    try:
+        check_target(output or "", "--output")
+    except UsageError:
+        return None
+    return output
 
 
 def _program_name(migrations: Migrations | None) -> str:

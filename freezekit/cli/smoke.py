@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from freezekit.cli.answers import Answer, Table, error_document
-from freezekit.cli.checks import ReportCommand, write_page
+from freezekit.cli.checks import ReportCommand
+from freezekit.cli.written import replace_file
 
 if TYPE_CHECKING:
     from freezekit.check.smoke import SmokeReport
@@ -87,7 +88,7 @@ def _answer(report: SmokeReport, form: str, html: str | None) -> Answer:
     document = {**report.to_document(), "failure": error_document(failure) if failure else None}
     code = 1 if failure else 0
     if html is not None:
-        write_page(html, page(report.to_report()))
+        replace_file(html, page(report.to_report()), "--html")
     if form in TEXTS:
         return Answer(document, TEXTS[form](report.to_report()), exit_code=code)
     rows = tuple((one.name, one.outcome, f"{one.seconds:.2f} s", _said(one.detail)) for one in report.phases)

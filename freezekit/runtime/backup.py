@@ -18,6 +18,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase
+from freezekit.runtime.database import name_of_file
 from freezekit.runtime.files import named_part, remove, sync, sync_folder_of, take_rights
 from freezekit.runtime.guard import BEAT_OPERATIONS
 from freezekit.runtime.integrity import damage
@@ -198,7 +199,7 @@ def replaced_names(path: str) -> list[str]:
 
 def folder_of(path: str, folder: str | os.PathLike[str] | None) -> str:
     """Return the folder in which the backups of a database lie."""
-    return os.path.dirname(path) if folder is None else os.path.abspath(os.fspath(folder))
+    return os.path.dirname(path) if folder is None else os.path.abspath(name_of_file(folder))
 
 
 def _start_of(path: str, folder: str) -> str:

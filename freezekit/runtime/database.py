@@ -107,11 +107,26 @@ def database_of(db: DatabaseLike) -> Database:
         text = os.fspath(db)
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"{db!r} is no database: give a path, a URL, an Engine or a Connection.")
+        name_of_file(text)
         is_url = "://" in text and isinstance(db, str)
         return _of_url(text) if is_url else Database(name=text, path=os.path.abspath(text))
     if "sqlalchemy" in sys.modules:
         return _of_object(db)
     raise _no_database(db)
+
+
+def name_of_file(path: str | os.PathLike[str]) -> str:
+    """Return a path as text.
+
+    Raises:
+        UsageError: No file can have that name; the functions of the system would raise a bare ValueError.
+    """
+    name = os.fspath(path)
+    if not isinstance(name, str) or "\0" in name:
+        # A URL may hold a password.
+        shown = f"{name.partition('://')[0]}://..." if isinstance(name, str) and "://" in name else repr(name)
+        raise UsageError(f"{shown} is no name of a file: it is no text, or has a NUL character in it.")
+    return name
 
 
 def _of_url(text: str) -> Database:
@@ -154,7 +169,7 @@ def _of_object(db: Any) -> Database:
 def _file_of(url: URL) -> str | None:
     """Return the SQLite file a URL leads to; None for a database in memory, a ``file:`` URI, another system."""
     is_file = url.get_backend_name() == "sqlite" and not url.query.get("uri")
-    name = url.database or ""
+    name = name_of_file(url.database or "")
     return name if is_file and name and not name.startswith(("file:", ":memory:")) else None
 
 

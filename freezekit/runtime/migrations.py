@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from functools import cached_property
 
 from freezekit.errors import DatabaseInUse, InvalidMigrations, NotADatabase, UsageError
 from freezekit.manifest import Manifest, digest, manifest_name
-from freezekit.runtime.database import database_of
+from freezekit.runtime.database import database_of, name_of_file
 from freezekit.runtime.reports import Backup, Plan, Report, State, Status
 from freezekit.runtime.status import refuse_unusable, status_of
 from freezekit.tree import FolderTree, revision_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     import sqlite3
     import threading
     from collections.abc import Callable, Mapping, Sequence
@@ -305,7 +305,7 @@ class Migrations:
         from freezekit.runtime.create import create_file, create_in_memory
 
         started = time.monotonic()
-        manifest, name = self.manifest, os.fspath(path)
+        manifest, name = self.manifest, name_of_file(path)
         if name == ":memory:":
             return create_in_memory(self._tree, manifest, self._replay)
         create_file(self._tree, manifest, name, self._replay)
@@ -381,7 +381,7 @@ class Migrations:
         """
         from freezekit.runtime.restore import restore
 
-        return restore(os.fspath(backup), db, self.manifest, timeout)
+        return restore(name_of_file(backup), db, self.manifest, timeout)
 
     def prune(self, db: DatabaseLike, keep: int, folder: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
         """Remove the older backups of an SQLite file; never what :meth:`restore` kept.

@@ -13,8 +13,13 @@ from freezekit.runtime.fleet.records import Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
+
+    from sqlalchemy import URL
 
     from freezekit.runtime.reports import State
+
+    FleetDatabase: TypeAlias = str | os.PathLike[str] | URL | Tenant
 
 _BACKUP = ".bak"
 # What lies beside a database while it is in use: SQLite's own files, and the private copy of an upgrade.
@@ -43,8 +48,13 @@ def entries(databases: Any) -> Iterator[Entry | tuple[str, FreezekitError]]:
 
     Args:
         databases: A path, a pattern, a URL, a :class:`Tenant`, or an iterable of these.
+
+    Raises:
+        UsageError: It is none of these.
     """
     from_one = isinstance(databases, (str, os.PathLike, Tenant)) or type(databases).__name__ == "URL"
+    if not from_one and not hasattr(databases, "__iter__"):
+        raise _no_entry(databases)
     given: Iterable[Any] = (databases,) if from_one else databases
     for one in given:
         yield from _meant_by(one)
@@ -82,9 +92,16 @@ def _entry(one: Any) -> Entry:
     if isinstance(one, Tenant):
         return Entry(str(one), None, one)
     if not isinstance(one, (str, os.PathLike)) and type(one).__name__ != "URL":
-        raise UsageError(f"{one!r} is no database of a fleet: give a path, a pattern, a URL or a Tenant.")
+        raise _no_entry(one)
     database = database_of(one)
     if database.path is None:
         url = database.url
         return Entry(database.name, None, Tenant(url.render_as_string(hide_password=False) if url is not None else ""))
     return Entry(database.name, database.path, database.file_url(None) if database.driver else None)
+
+
+def _no_entry(one: object) -> UsageError:
+    kind = type(one).__name__
+    if kind.endswith(("Engine", "Connection")):
+        return UsageError(f"{kind} cannot be given to another process, as databases of a fleet are: give its URL.")
+    return UsageError(f"{one!r} is no database of a fleet: give a path, a pattern, a URL or a Tenant.")

@@ -29,6 +29,10 @@ class Tenant:
     schema: str | None = None
     x_arguments: Mapping[str, str | Sequence[str]] = {}
 
+    def __hash__(self) -> int:
+        # x_arguments is a mapping, which has no hash; tenants that are equal have the same URL and schema.
+        return hash((self.url, self.schema))
+
     def __str__(self) -> str:
         if "://" not in self.url:
             return self.url

@@ -14,7 +14,7 @@ from freezekit.runtime.fleet import tasks
 from freezekit.runtime.fleet.crew import crew_of
 from freezekit.runtime.fleet.entries import Entry, entries
 from freezekit.runtime.fleet.ledger import Ledger
-from freezekit.runtime.fleet.records import DUPLICATE, FAILED, LEFT, FleetProgress, Outcome, Tenant
+from freezekit.runtime.fleet.records import DUPLICATE, FAILED, LEFT, FleetProgress, Outcome
 from freezekit.runtime.fleet.report import FleetReport
 from freezekit.runtime.reports import Backup
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor, Future
 
-    from freezekit.runtime.database import DatabaseLike
     from freezekit.runtime.fleet.crew import Crew
+    from freezekit.runtime.fleet.entries import FleetDatabase
     from freezekit.runtime.fleet.tasks import Order, Sifted
     from freezekit.runtime.migrations import Migrations
 
@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.2
 
 
 def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
-    databases: DatabaseLike | Tenant | Iterable[DatabaseLike | Tenant],
+    databases: FleetDatabase | Iterable[FleetDatabase],
     migrations: Migrations,
     *,
     executor: Executor | None = None,
@@ -84,7 +84,8 @@ def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
 
     Raises:
         InvalidMigrations, UnreadableBundle: The scripts cannot be used; nothing was looked at.
-        UsageError: A number is too small, or there is both an executor and a number of workers.
+        UsageError: ``databases`` is neither a database that can go to another process nor an iterable; a number is too
+            small; or there is both an executor and a number of workers. Nothing was changed.
         KeyboardInterrupt: Ctrl-C was pressed; what ran was rolled back or finished, and everything was reported to
             ``on_progress``.
 
