@@ -386,6 +386,7 @@ COMMANDS_THAT_ANSWER = {
     "verify": [],
     "manifest": HERE,
     "init": [],
+    "flags": ["nuitka"],
     "diff": ["old", "new"],
     "check": ["nowhere"],
     "smoke": ["nowhere"],
@@ -594,11 +595,12 @@ HELP = {
     "verify": "Compare every script with the manifest",
     "manifest": "Print the manifest of the scripts",
     "init": "Give a project without migrations a folder",
+    "flags": "Print a freezer's options that ship the migrations",
     "diff": "Compare the revisions of two releases",
     "check": "Look into a finished bundle",
     "smoke": "Run a finished bundle in a clean room",
 }
-ABOUT_BUILDS = ("init", "diff", "check", "smoke")
+ABOUT_BUILDS = ("init", "flags", "diff", "check", "smoke")
 SHIPPED = [command for command in HELP if command not in ABOUT_BUILDS]
 
 

@@ -35,6 +35,9 @@ ELSEWHERE = {
     ("docs/fleets.md", "tenants ="): TENANTS,
     ("docs/fleets.md", "freezekit upgrade-many"): TENANTS,
     ("docs/howto/command-line.md", "freezekit upgrade-many"): "test_commands_about_many_databases_and_bundles_work",
+    ("docs/howto/command-line.md", "pyinstaller --noconfirm"): (
+        "test_the_printed_options_ship_migrations_where_no_hook_runs"
+    ),
     ("docs/howto/command-line.md", "import sys"): "test_the_two_lines_make_a_command_line_of_a_frozen_program",
     ("docs/howto/cx_freeze.md", "from freezekit.build"): GOOD,
     ("docs/howto/desktop.md", "from freezekit.runtime.qt"): "test_the_example_for_qt_upgrades_and_cancels",
@@ -62,6 +65,7 @@ NOT_RUN = {
     ("docs/howto/replicas.md", "[Service]"): "needs systemd: what it hears is tested, itself it is not",
     ("docs/howto/containers.md", "FROM python"): "needs a container engine; the page says that it is untested",
     ("docs/howto/nuitka.md", "freezekit manifest"): "half an hour of compiling; tried by hand, once",
+    ("docs/howto/nuitka.md", "nuitka --standalone"): "half an hour of compiling; what is printed is tested",
 }
 # What a page takes for granted.
 GIVEN = {"docs/fleets.md": 'paths = ["old.notes"]'}

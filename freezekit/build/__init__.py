@@ -2,3 +2,6 @@
 
 NOT_SHIPPED = ("freezekit.build", "freezekit.check", "freezekit.cli.developers", "freezekit.cli.project")
 """What an application's imports lead to only on the machine of its developer."""
+
+FREEZERS = ("pyinstaller", "cx_Freeze", "nuitka")
+"""The freezers whose command-line options are known."""

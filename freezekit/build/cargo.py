@@ -173,7 +173,7 @@ def load_explicitly(location: str | None, section: str, project: str, freezer: s
         InvalidMigrations: The scripts cannot be used.
     """
     project = os.path.abspath(project)
-    application = Application((project,), tuple(sys.path), (), (), freezer)
+    application = Application((project,), tuple(sys.path), (), (), freezer, is_explicit=True)
     if location is None:
         cargo = load(application)
         if not cargo.shipments:

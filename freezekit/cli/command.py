@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from freezekit.cli.answers import Answer
 
-_LOCATING = {
+LOCATING = {
     "script_location": click.Option(
         ["--migrations", "script_location"],
         metavar="PKG:FOLDER",
@@ -83,16 +83,16 @@ class MigrationsCommand(Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += _LOCATING.values()
+        self.params += LOCATING.values()
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options; a shipped program knows its scripts, and is not to be told others."""
         params = super().get_params(ctx)
-        return params if ctx.obj is None else [one for one in params if one.name not in _LOCATING]
+        return params if ctx.obj is None else [one for one in params if one.name not in LOCATING]
 
     def answer(self, ctx: click.Context) -> Answer:
         """Return what the command's function answers about the scripts."""
-        given = {name: ctx.params.pop(name, None) for name in _LOCATING}
+        given = {name: ctx.params.pop(name, None) for name in LOCATING}
         if ctx.obj is not None:
             return self.function(ctx.obj, **ctx.params)
         from freezekit.cli.project import find_migrations, importable

@@ -44,14 +44,19 @@ def find_migrations(project: str, location: str | None, section: str | None) -> 
     """
     if location is not None:
         return locate(location, section=section or DEFAULT_SECTION)
-    chain = _only_chain(project, section)
+    chain = only_chain(project, section)
     found = locate(chain.folder, section=chain.section)
     # What the project writes goes into the manifest, not where this machine has it.
     found.script_location = chain.script_location
     return found
 
 
-def _only_chain(project: str, section: str | None) -> Chain:
+def only_chain(project: str, section: str | None) -> Chain:
+    """Return the one chain that a project configures, in a section if one is given.
+
+    Raises:
+        UsageError: There is none, or there are several.
+    """
     configured = project_chains(project)
     meant = [chain for chain in configured if section in (None, chain.section)]
     if len(meant) == 1:
