@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from freezekit.cli.written import check_target, replace_file
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
@@ -64,33 +64,17 @@ def wanted_output(argv: Sequence[str]) -> str | None:
     return None
 
 
-def check_output(path: str) -> None:
-    """Refuse a file that an answer cannot or must not be written to, before anything is done.
-
-    Raises:
-        UsageError: It is a folder or a database, or its folder does not exist.
-    """
-    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-        raise UsageError(f"--output {path} names no file in a folder that exists.")
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-        if file.read(16) == b"SQLite format 3\0":
-            raise UsageError(f"--output {path} is a database, which is not written over: name another file.")
-
-
 @contextlib.contextmanager
 def _to_file(path: str | None) -> Iterator[None]:
     """Write what a block prints to a file instead, as UTF-8; the file changes as a whole."""
     if path is None:
         yield
         return
-    check_output(path)
+    check_target(path, "--output")
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         yield
-    scratch = f"{path}.part"
-    with open(scratch, "w", encoding="utf-8") as file:
-        file.write(text.getvalue())
-    os.replace(scratch, path)
+    replace_file(path, text.getvalue(), "--output")
 
 
 def show(answer: Answer, command: str, *, as_json: bool, output: str | None = None) -> None:

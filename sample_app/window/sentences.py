@@ -81,6 +81,8 @@ def refusal(error: Exception, path: Path) -> Refusal:  # noqa: C901, PLR0911 - o
         case freezekit.MigrationFailed() if error.disk_full:
             sentence = f"There is too little room on the disk to bring {name} up to date."
             return Refusal(sentence, f"Please make room there, and try again. {_UNCHANGED}", Choice.RETRY, str(error))
+        case freezekit.MigrationFailed() if not path.exists():
+            return Refusal(f"{name} could not be made.", "Please choose another folder.", details=str(error))
         case freezekit.MigrationFailed():
             advice = "It is as it was before." if error.restored else ""
             return Refusal(f"{name} could not be brought up to date.", advice, details=str(error))

@@ -326,6 +326,16 @@ def test_what_exists_is_not_replaced_by_a_new_document(
     assert old.read_bytes() == before
 
 
+def test_a_new_document_needs_a_folder_that_can_be_written(
+    window: MainWindow, old: Path, read_only: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only(old.parent)
+    monkeypatch.setattr(MainWindow, "_ask_target", lambda _self, _title: old.with_name("new.notes"))
+    window.ask_new()
+    assert message(window).text() == "“new.notes” could not be made."
+    assert [path.name for path in old.parent.iterdir()] == ["old.notes"]
+
+
 @pytest.mark.parametrize(("count", "is_taken"), [(0, False), (1, True), (2, False)])
 def test_one_file_can_be_dropped(old: Path, count: int, is_taken: bool) -> None:
     data = QMimeData()
