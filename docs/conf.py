@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     # Defined elsewhere: no inventory of another project is downloaded.
     (r"py:.*", r"(collections|glob|os|sqlalchemy|sqlite3|threading)(\..*)?|Executor|Path"),
     # Types of arguments and attributes, which the text beside them describes.
-    (r"py:class", r"DatabaseLike|Graph|Phase|Rows|Rule|Scripts|freezekit\.errors\._UnusableFile"),
+    (r"py:class", r"DatabaseLike|FleetDatabase|Graph|Phase|Rows|Rule|Scripts|freezekit\.errors\._UnusableFile"),
 ]
 
 
