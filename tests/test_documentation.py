@@ -32,6 +32,8 @@ ELSEWHERE = {
     (TUTORIAL, "cxfreeze build --script window.py"): WINDOW,
     (TUTORIAL, "cp elsewhere/old.notes.0001.bak"): WINDOW,
     ("docs/fleets.md", "from dask.distributed import Client"): "test_a_cluster_does_the_work",
+    ("docs/fleets.md", "import sys"): "test_processes_of_mpi_do_the_work",
+    ("docs/fleets.md", "mpiexec"): "test_processes_of_mpi_do_the_work",
     ("docs/fleets.md", "tenants ="): TENANTS,
     ("docs/fleets.md", "freezekit upgrade-many"): TENANTS,
     ("docs/howto/command-line.md", "freezekit upgrade-many"): "test_commands_about_many_databases_and_bundles_work",

@@ -509,6 +509,29 @@ def test_a_cluster_does_the_work(migrations: Migrations, documents: list[Path]) 
         assert {one.attempts for one in report if one.result == "upgraded"} == {1}
 
 
+def test_processes_of_mpi_do_the_work(documents: list[Path], tmp_path: Path) -> None:
+    """The example of docs/fleets.md, with a real MPI."""
+    pytest.importorskip("mpi4py")
+    programs = Path(sys.executable).parent
+    if not (programs / "mpiexec").exists():
+        pytest.skip("no MPI is installed beside this Python")
+    script = shown("docs/fleets.md", "import sys", at="myapp:migrations=>sample_app:migrations")
+    (tmp_path / "upgrade_all.py").write_text(script)
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for document in documents:
+        document.rename(folder / document.name)
+    (folder / "broken.notes").write_text("no database")
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    command = ["bash", "-c", shown("docs/fleets.md", "mpiexec")]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    counts = {"upgraded": 6, "current": 0, "failed": 1, "left": 0, "duplicate": 0}
+    assert result.stdout.strip() == str(counts)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
 def test_an_executor_that_breaks_fails_what_it_had(project: Project) -> None:
     """A pool of the standard library takes nothing more once one of its workers was killed: each is named."""
