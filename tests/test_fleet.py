@@ -24,6 +24,7 @@ from histories import Project, compiling, project_in
 from sample_data import RELEASES, ROOT, content, expected_head, pending, plain_upgrade
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 import freezekit
 from freezekit import FleetProgress, FleetReport, Migrations, Outcome, State, Tenant, errors, upgrade_many
@@ -276,7 +277,7 @@ def test_what_cannot_go_to_another_process_is_refused_with_what_to_give_instead(
     url = "postgresql+psycopg://me:secret@localhost/x"
     one: Any = create_async_engine(url) if kind == "AsyncEngine" else create_engine(url)
     if kind == "Connection":
-        one = closing_later.enter_context(create_engine("sqlite://").connect())
+        one = closing_later.enter_context(create_engine("sqlite://", poolclass=NullPool).connect())
     with pytest.raises(errors.UsageError, match=f"^{kind} cannot be given to another process.*: give its URL"):
         upgrade_many(one, migrations)
     report = upgrade_many([one, documents[0]], migrations, workers=1)

@@ -434,7 +434,13 @@ class Migrations:
 
     def _computed_manifest(self) -> Manifest:
         from freezekit.runtime.host import undisturbed
-        from freezekit.scripts import read_manifest
+
+        try:
+            from freezekit.scripts import read_manifest
+        except ImportError as error:
+            missing = self._tree.path(manifest_name(self.section))
+            issue = f"{missing} is missing: it is shipped beside env.py for each chain that the build knows"
+            raise InvalidMigrations(self._tree.root, [issue]) from error
 
         with undisturbed(self._chain.prepend_sys_path):
             return read_manifest(self._tree, self._chain)

@@ -89,7 +89,9 @@ def test_the_printed_options_ship_migrations_where_no_hook_runs(
     result = build(project, ["bash", "-euc", command(freezer)])
     assert result.returncode == 0, result.stdout
     assert "freezekit: shipping" not in result.stdout
-    assert check(str(project / "dist" / "app"), str(project)).findings == ()
+    findings = check(str(project / "dist" / "app"), str(project)).findings
+    # PyInstaller takes setuptools along for a name in Alembic; a hook of freezekit keeps that out.
+    assert [one for one in findings if one.id != "FK145"] == []
     old = plain_upgrade(project / "alembic.ini", tmp_path / "old.db", "0001")
     plain = plain_upgrade(project / "alembic.ini", Path(shutil.copy(old, tmp_path / "plain.db")))
     folder = tmp_path / ELSEWHERE
