@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,3 +246,17 @@ def test_an_installers_step_without_a_console_reads_the_answer_from_a_file(bundl
         assert (arguments, ended.returncode) == (arguments, code)
         assert ("error" in json.loads(answer.read_text(encoding="utf-8"))) == (code in {1, 2})
         assert subprocess.run([*shell[:-3]], cwd=bundle.home, check=False, timeout=120).returncode in {0, code}
+
+
+@pytest.mark.parametrize("bundle", ["cx-folder"], indirect=True)
+def test_a_bundle_that_lost_its_manifest_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    """It is not taken for a source tree, and the document stays as it is."""
+    folder, document = tmp_path / "bundle", Path(shutil.copy(RELEASES[0], tmp_path / "old.notes"))
+    shutil.copytree(bundle.folder, folder, symlinks=True, copy_function=os.link)
+    (folder / "lib" / "sample_app" / "migrations" / "freezekit.json").unlink()
+    broken = replace(bundle, executable=folder / bundle.executable.name, folder=folder)
+    result = broken.run("db", "status", document, "--json")
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["error"]["type"] == "InvalidMigrations"
+    assert "freezekit.json is missing" in result.stdout
+    assert document.read_bytes() == RELEASES[0].read_bytes()
