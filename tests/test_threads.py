@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from histories import Project
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import NullPool
 
 import freezekit
 from freezekit.runtime.sqlite_upgrade import write_locked
@@ -136,7 +137,8 @@ def test_many_upgrades_at_once_all_succeed(project: Project, tmp_path: Path) -> 
 
 def test_a_thread_that_connects_meanwhile_is_not_disturbed(project: Project, tmp_path: Path) -> None:
     """It goes through the listeners of all engines while an upgrade begins and ends."""
-    engine, connecting, may_go_on = create_engine("sqlite://"), threading.Event(), threading.Event()
+    engine = create_engine("sqlite://", poolclass=NullPool)
+    connecting, may_go_on = threading.Event(), threading.Event()
     mine = threading.get_ident()
 
     def hosts_listener(*_arguments: object) -> None:
@@ -156,7 +158,6 @@ def test_a_thread_that_connects_meanwhile_is_not_disturbed(project: Project, tmp
             may_go_on.set()
     finally:
         event.remove(Engine, "do_connect", hosts_listener)
-        engine.dispose()
     assert results == [1]
 
 
