@@ -43,13 +43,13 @@ report = freezekit.upgrade_many(patterns, migrations, workers=2)
 failures = {Path(one.database).name: [one.attempts, str(one.error)] for one in report.failures}
 print(json.dumps({"counts": report.counts, "failures": failures, "bundle": migrations.bundle}))
 """
-# Waits until two processes run it, so that both have work; dies where it is told to, as if killed.
+# Waits until two processes of the program run it, so that both have work; dies where it is told to, as if killed.
 LAST = """\
 path = op.get_bind().exec_driver_sql("PRAGMA database_list").first()[2]
 workers = os.path.join(os.path.dirname(path), "workers")
 os.makedirs(os.path.join(workers, str(os.getpid())), exist_ok=True)
-started = time.monotonic()
-while len(os.listdir(workers)) < 2 and time.monotonic() - started < 60:
+started, is_at_work = time.monotonic(), os.path.exists(os.path.join(os.path.dirname(path), "starts"))
+while is_at_work and len(os.listdir(workers)) < 2 and time.monotonic() - started < 60:
     time.sleep(0.01)
 op.execute("CREATE TABLE done (x)")
 if os.path.exists(path + ".deadly"):
