@@ -191,6 +191,7 @@ def _back_up(  # noqa: PLR0913 - facts of one moment
             syncs_folder=syncs_folder,
         )
     except MigrationFailed:
+        pulse.refuse_if_cancelled()
         _refuse_damaged(job, connection)
         raise
 
@@ -235,12 +236,13 @@ def sqlite_errors_named(job: Job, pulse: Pulse) -> Iterator[None]:
     except (sqlite3.Error, MigrationFailed, UpgradeCancelled) as error:
         if pulse.failure is not None:
             raise pulse.failure from pulse.failure.__cause__
-        if not job.request.cancelled() and _was_interrupted(error):
+        is_cancelled = job.request.cancelled()
+        if not is_cancelled and _was_interrupted(error):
             # Ctrl-C came while SQLite called us, which passes on no exception but only stops.
             raise KeyboardInterrupt from error
-        if isinstance(error, FreezekitError):
+        if isinstance(error, FreezekitError) and not _was_interrupted(error):
             raise
-        if job.request.cancelled():
+        if is_cancelled:
             raise UpgradeCancelled(name) from error
         if isinstance(error, sqlite3.OperationalError):
             raise MigrationFailed(name, str(error)) from error
