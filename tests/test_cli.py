@@ -410,6 +410,16 @@ def test_every_option_that_names_a_file_to_write_is_known_here() -> None:
     assert found == set(WRITING)
 
 
+def test_a_refused_file_keeps_the_lock_that_its_own_program_holds(document: Path, migrations: Migrations) -> None:
+    """As in a shipped program: to close a file drops all POSIX locks that the process has on it."""
+    attempt = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    with closing(sqlite3.connect(document, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert main(["manifest", "--output", str(document)], migrations) == 2
+        other = subprocess.run([sys.executable, "-c", attempt, document], capture_output=True, text=True, check=False)
+        assert "database is locked" in other.stderr
+
+
 @pytest.mark.parametrize("argv", WRITING.values(), ids=list(WRITING))
 def test_no_option_writes_over_a_database(
     argv: list[str], document: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
