@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import alembic
 
@@ -126,7 +126,7 @@ def write_document(scripts: Path, path: Path, size: float) -> None:
 
 
 def upgrade(who: str, scripts: str, path: str) -> None:
-    """Upgrade a document with plain Alembic, or with freezekit, with a backup or without."""
+    """Upgrade a document with plain Alembic, or with freezekit: with a backup or without, and telling how far it is."""
     if who == "alembic":
         from alembic import command
         from alembic.config import Config
@@ -138,8 +138,10 @@ def upgrade(who: str, scripts: str, path: str) -> None:
         return
     import freezekit
 
-    backup = freezekit.Backup() if who.endswith("backup") else None
-    freezekit.locate(scripts).upgrade(path, backup=backup)
+    backup = freezekit.Backup() if "backup" in who else None
+    told: list[freezekit.Progress] = []
+    heard: dict[str, Any] = {"on_progress": told.append, "cancel": threading.Event()} if "telling" in who else {}
+    freezekit.locate(scripts).upgrade(path, backup=backup, **heard)
 
 
 def slow_disk(folder: Path) -> dict[str, str] | None:

@@ -209,7 +209,7 @@ class Workbench:
                 found.setdefault(what, {}).setdefault(who, []).append(value)
             return taken["seconds"]
 
-        whos = ("alembic", "freezekit", "freezekit, with backup")
+        whos = ("alembic", "freezekit", "freezekit, with backup", "freezekit, with backup, telling")
         interleaved({who: partial(once, who) for who in whos}, self.plan.effort(60.0))
         for what, samples in found.items():
             warm = {who: values[1:] for who, values in samples.items()}
@@ -228,12 +228,21 @@ class Workbench:
         looped = fleets.looped_seconds(scripts, fleets.copies(behind, folder, count))
         each = fleets.process_seconds(scripts, fleets.copies(behind, folder, count))
         samples = {"alembic": [each * count], "alembic, in a loop": [looped * count]}
-        for workers, backup in ((1, False), (2, False), (1, True), (2, True)):
-            who = f"freezekit{', with backup' * backup}, {workers} workers"
-            self.say(f"fleets: {count} documents, {who}")
-            fleets.copies(behind, folder, count)
-            samples[who] = [fleets.taken(workers, scripts, folder, backup=backup)["seconds"]]
+
+        def upgraded(many: int, workers: int, backup: bool) -> float:  # noqa: FBT001 - one of a table
+            self.say(f"fleets: {many} documents, {workers} workers{', with backup' * backup}")
+            fleets.copies(behind, folder, many)
+            return fleets.taken(workers, scripts, folder, backup=backup)["seconds"]
+
+        for backup in (False, True):
+            samples[f"freezekit{', with backup' * backup}, 2 workers"] = [upgraded(count, 2, backup)]
         self.add((SOURCE, "fleet", length), samples)
+        part = {
+            f"freezekit{', with backup' * backup}, {workers} workers": partial(upgraded, count // 5, workers, backup)
+            for workers in (1, 2)
+            for backup in (False, True)
+        }
+        self.add((SOURCE, "a fifth of a fleet", length), interleaved(part, Effort(0.0, 3)))
         self.say(f"fleets: {count} documents that are current")
         paths = fleets.copies(current, folder, count)
         asked = {
