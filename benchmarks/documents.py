@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 import alembic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _HERE = Path(__file__).resolve().parent
 MEGABYTE = 1_000_000
-SIZES = {"small": 0.2 * MEGABYTE, "large": 100 * MEGABYTE}
+SIZES = {"small": 0.2 * MEGABYTE, "middling": 20 * MEGABYTE, "large": 100 * MEGABYTE}
+SLOW_SYNC, NO_SYNC = 4_000, -1
+"""Microseconds that a sync takes longer; less than none leaves it out."""
 _ROW_BYTES = 1_024
+_PLAIN = ("alembic", "floor")
 _POLL_SECONDS = 0.002
 
 _REVISION = """
@@ -126,8 +129,15 @@ def write_document(scripts: Path, path: Path, size: float) -> None:
 
 
 def upgrade(who: str, scripts: str, path: str) -> None:
-    """Upgrade a document with plain Alembic, or with freezekit: with a backup or without, and telling how far it is."""
-    if who == "alembic":
+    """Upgrade a document once.
+
+    Args:
+        who: ``"alembic"``, or ``"floor"``, which is the same where nothing is synced; or freezekit, with a backup where
+            that is in the name, and ``telling`` how far it is.
+        scripts: The history.
+        path: The document.
+    """
+    if who in _PLAIN:
         from alembic import command
         from alembic.config import Config
 
@@ -144,17 +154,14 @@ def upgrade(who: str, scripts: str, path: str) -> None:
     freezekit.locate(scripts).upgrade(path, backup=backup, **heard)
 
 
-def slow_disk(folder: Path) -> dict[str, str] | None:
-    """Return the environment of a process for which each sync takes a millisecond longer; None without a compiler.
-
-    What a sync takes differs by more than a hundred times between disks, and some systems only pretend to sync.
-    """
+def sync_costs(folder: Path) -> Callable[[int], dict[str, str]] | None:
+    """Return what gives the environment of a process whose syncs take so much longer; None without a compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
-    shim = folder / "slow_sync.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", shim, _HERE / "slow_sync.c", "-ldl"], check=True)
-    return {"LD_PRELOAD": str(shim)}
+    shim = folder / "sync_cost.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", shim, _HERE / "sync_cost.c", "-ldl"], check=True)
+    return lambda microseconds: {"LD_PRELOAD": str(shim), "SYNC_MICROSECONDS": str(microseconds)}
 
 
 def taken(
@@ -194,7 +201,9 @@ def main() -> None:
             room.append(_size(folder))
 
     # Imports are paid once per program, not per document.
-    if who == "alembic":
+    import sqlalchemy.dialects.sqlite  # noqa: F401
+
+    if who in _PLAIN:
         import alembic.command  # noqa: F401
     else:
         import freezekit.runtime.upgrade  # noqa: F401

@@ -1,7 +1,7 @@
 """Many small documents: beside one process of Alembic each, beside a loop over it, and beside bare sqlite3.
 
-Started as a program it upgrades or sifts a folder once and prints what that took: ``fleets.py WORKERS SCRIPTS FOLDER
-[--no-backup]``.
+Started as a program it upgrades or sifts a folder once and prints what that took: ``fleets.py WHO SCRIPTS FOLDER
+[--no-backup]``, where WHO is a number of workers, or ``alembic``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from measure import seconds
 
 _PROCESSES = 50
-_LOOPED = 200
+_LOOPED = 1_000
 
 
 def copies(original: Path, folder: Path, count: int) -> list[Path]:
@@ -35,9 +35,16 @@ def copies(original: Path, folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def taken(workers: int, scripts: Path, folder: Path, *, backup: bool = True) -> dict[str, float]:
-    """Have a new process upgrade every document of a folder; return seconds, peak of memory, and how many it was."""
-    command = [sys.executable, __file__, str(workers), str(scripts), str(folder), *["--no-backup"] * (not backup)]
+def taken(who: str, scripts: Path, folder: Path, *, backup: bool = True) -> dict[str, float]:
+    """Have a new process upgrade every document of a folder; return seconds, peak of memory, and how many it was.
+
+    Args:
+        who: How many workers; or ``"alembic"``, whose seconds for all are reckoned from some.
+        scripts: The history.
+        folder: The documents.
+        backup: Whether each is backed up.
+    """
+    command = [sys.executable, __file__, who, str(scripts), str(folder), *["--no-backup"] * (not backup)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
@@ -53,19 +60,20 @@ def sqlite_seconds(paths: list[Path]) -> float:
     return seconds(ask)
 
 
-def looped_seconds(scripts: Path, paths: list[Path]) -> float:
-    """Return how long plain Alembic takes for each database, in a loop in this process, its imports not counted."""
+def _looped_seconds(scripts: str, paths: list[str]) -> float:
+    """Return how long plain Alembic takes for all databases, by some, in a loop, its imports not counted."""
     from alembic import command
     from alembic.config import Config
 
-    def upgrade(path: Path) -> None:
+    def upgrade(path: str) -> None:
         config = Config()
-        config.set_main_option("script_location", str(scripts))
+        config.set_main_option("script_location", scripts)
         config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
         command.upgrade(config, "head")
 
     upgrade(paths[0])
-    return seconds(lambda: [upgrade(path) for path in paths[1:_LOOPED]]) / len(paths[1:_LOOPED])
+    some = paths[1:_LOOPED]
+    return seconds(lambda: [upgrade(path) for path in some]) / len(some) * len(paths)
 
 
 def process_seconds(scripts: Path, paths: list[Path]) -> float:
@@ -84,20 +92,30 @@ def process_seconds(scripts: Path, paths: list[Path]) -> float:
     return seconds(run) / len(some)
 
 
-def _main() -> None:
+def _upgraded_seconds(workers: int, scripts: str, folder: str, *, backup: bool) -> tuple[float, int]:
+    """Return how long freezekit takes for a folder, and how many documents that is."""
     import freezekit
 
-    workers, scripts, folder, *flags = int(sys.argv[1]), *sys.argv[2:]
-    backup = None if flags else freezekit.Backup()
     migrations = freezekit.locate(scripts)
     started = time.perf_counter()
-    report = freezekit.upgrade_many(f"{folder}/*.db", migrations, workers=workers, backup=backup)
+    backups = freezekit.Backup() if backup else None
+    report = freezekit.upgrade_many(f"{folder}/*.db", migrations, workers=workers, backup=backups)
     ended = time.perf_counter()
     if not report.ok:
         raise SystemExit(f"{report}: {next(report.failures)}")
+    return ended - started, len(report)
+
+
+def _main() -> None:
+    who, scripts, folder, *flags = sys.argv[1:]
+    if who == "alembic":
+        paths = [str(path) for path in Path(folder).glob("*.db")]
+        taken, count = _looped_seconds(scripts, paths), len(paths)
+    else:
+        taken, count = _upgraded_seconds(int(who), scripts, folder, backup=not flags)
     # Not getrusage, which also counts the process that this one was started by.
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    print(json.dumps({"seconds": ended - started, "memory": int(peak) * 1024, "count": len(report)}))
+    print(json.dumps({"seconds": taken, "memory": int(peak) * 1024, "count": count}))
 
 
 if __name__ == "__main__":

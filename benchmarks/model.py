@@ -72,7 +72,7 @@ def measured(folder: Path, counts: list[int], console: Console) -> list[Point]:
             documents = folder / "documents"
             fleets.copies(behind, documents, count)
             for what in ("upgrade", "sift"):
-                taken = fleets.taken(workers, scripts, documents)
+                taken = fleets.taken(str(workers), scripts, documents)
                 points.append(Point(what, count, workers, taken["seconds"]))
                 console.print(points[-1], f"{taken['memory'] / 1e6:.1f} MB", style="dim", highlight=False)
     return points

@@ -190,30 +190,35 @@ class Workbench:
         """Measure upgrades of whole documents over a history of many kinds of revisions, each in a fresh process."""
         scripts = documents.write_scripts(self.plan.folder / "document_scripts")
         _ship_manifest(scripts)
-        slow = documents.slow_disk(self.plan.folder)
-        for size, bytes_ in documents.SIZES.items():
-            original = self.plan.folder / f"{size}.db"
-            documents.write_document(scripts, original, bytes_)
-            once = partial(documents.taken, scripts=scripts, original=original)
-            self._measure_document(f"{size} document", once)
-            if slow is not None and size == "small":
-                self._measure_document(f"{size} document on a slow disk", partial(once, environment=slow))
+        costs = documents.sync_costs(self.plan.folder)
+        originals = {size: self.plan.folder / f"{size}.db" for size in documents.SIZES}
+        for size, path in originals.items():
+            documents.write_document(scripts, path, documents.SIZES[size])
 
-    def _measure_document(self, case: str, upgrade: Callable[..., dict[str, float]]) -> None:
-        self.say(f"documents: {case}")
-        found: dict[str, dict[str, list[float]]] = {}
+        def measure(case: str, size: str, environments: Mapping[str, Mapping[str, str] | None], effort: Effort) -> None:
+            self.say(f"documents: {case}")
+            found: dict[str, dict[str, list[float]]] = {}
 
-        def once(who: str) -> float:
-            taken = upgrade(who, folder=self.plan.folder / "work")
-            for what, value in taken.items():
-                found.setdefault(what, {}).setdefault(who, []).append(value)
-            return taken["seconds"]
+            def once(who: str) -> float:
+                taken = documents.taken(who, scripts, originals[size], self.plan.folder / "work", environments[who])
+                for what, value in taken.items():
+                    found.setdefault(what, {}).setdefault(who, []).append(value)
+                return taken["seconds"]
 
-        whos = ("alembic", "freezekit", "freezekit, with backup", "freezekit, with backup, telling")
-        interleaved({who: partial(once, who) for who in whos}, self.plan.effort(60.0))
-        for what, samples in found.items():
-            warm = {who: values[1:] for who, values in samples.items()}
-            self.add((SOURCE, f"{case}, {what}", 0), warm, "s" if what == "seconds" else "bytes")
+            interleaved({who: partial(once, who) for who in environments}, effort)
+            for what, samples in found.items():
+                warm = {who: values[1:] for who, values in samples.items()}
+                self.add((SOURCE, f"{case}, {what}", 0), warm, "s" if what == "seconds" else "bytes")
+
+        whos = dict.fromkeys(("alembic", "freezekit", "freezekit, with backup"))
+        if costs is None:
+            measure("small document", "small", whos, self.plan.effort(60.0))
+        else:
+            measure("small document", "small", {"floor": costs(documents.NO_SYNC), **whos}, self.plan.effort(60.0))
+            slow = dict.fromkeys(whos, costs(documents.SLOW_SYNC))
+            measure("small document on a slow disk", "small", slow, self.plan.effort(60.0))
+        measure("large document", "large", whos, self.plan.effort(60.0))
+        measure("telling", "middling", dict.fromkeys(("freezekit", "freezekit, telling")), Effort(90.0, 20))
 
     def measure_fleets(self) -> None:
         """Measure many documents at once, each with one revision pending, and many that are current.
@@ -225,29 +230,29 @@ class Workbench:
         current, behind = self.databases[length]
         scripts, folder = self.project / package(length) / "migrations", self.plan.folder / "fleet"
         self.say(f"fleets: {count} documents, plain Alembic by some of them")
-        looped = fleets.looped_seconds(scripts, fleets.copies(behind, folder, count))
         each = fleets.process_seconds(scripts, fleets.copies(behind, folder, count))
-        samples = {"alembic": [each * count], "alembic, in a loop": [looped * count]}
+        self.add((SOURCE, "fleet", length), {"alembic": [each * count]})
 
-        def upgraded(many: int, workers: int, backup: bool) -> float:  # noqa: FBT001 - one of a table
-            self.say(f"fleets: {many} documents, {workers} workers{', with backup' * backup}")
+        def upgraded(many: int, who: str, how: str) -> float:
+            self.say(f"fleets: {many} documents, {who}{how}")
             fleets.copies(behind, folder, many)
-            return fleets.taken(workers, scripts, folder, backup=backup)["seconds"]
+            return fleets.taken(who, scripts, folder, backup="backup" in how)["seconds"]
 
-        for backup in (False, True):
-            samples[f"freezekit{', with backup' * backup}, 2 workers"] = [upgraded(count, 2, backup)]
-        self.add((SOURCE, "fleet", length), samples)
+        hows = ("", ", with backup")
+        looped = {"alembic, in a loop": partial(upgraded, count, "alembic", "")}
+        whole = {f"freezekit{how}, 2 workers": partial(upgraded, count, "2", how) for how in hows}
+        self.add((SOURCE, "fleet", length), interleaved({**looped, **whole}, Effort(0.0, 3)))
         part = {
-            f"freezekit{', with backup' * backup}, {workers} workers": partial(upgraded, count // 5, workers, backup)
-            for workers in (1, 2)
-            for backup in (False, True)
+            f"freezekit{how}, {workers} workers": partial(upgraded, count // 5, workers, how)
+            for workers in ("1", "2")
+            for how in hows
         }
         self.add((SOURCE, "a fifth of a fleet", length), interleaved(part, Effort(0.0, 3)))
         self.say(f"fleets: {count} documents that are current")
         paths = fleets.copies(current, folder, count)
         asked = {
             "floor": lambda: fleets.sqlite_seconds(paths),
-            "freezekit": lambda: fleets.taken(2, scripts, folder)["seconds"],
+            "freezekit": lambda: fleets.taken("2", scripts, folder)["seconds"],
         }
         self.add((SOURCE, "sift", length), interleaved(asked, Effort(0.0, 3)))
         self._measure_memory_of_fleets(scripts, current, count)
@@ -264,7 +269,7 @@ class Workbench:
         for many in (count // 10, count * 10):
             self.say(f"fleets: memory with {many} documents")
             fleets.copies(small, folder, many)
-            found = fleets.taken(2, scripts, folder)
+            found = fleets.taken("2", scripts, folder)
             self.add((SOURCE, "memory of a fleet", many), {"freezekit": [found["memory"]]}, "bytes")
             self.add((SOURCE, "sift", many), {"freezekit": [found["seconds"]]})
         shutil.rmtree(folder)

@@ -15,7 +15,7 @@ from freezekit.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
 FORMAT = 1
@@ -172,16 +172,28 @@ class Manifest:
 
     def ancestors(self, revisions: Iterable[str]) -> set[str]:
         """Return the ids of these revisions and of all they need: parents and dependencies."""
+        return set(self._down_from(revisions))
+
+    def _down_from(self, revisions: Iterable[str]) -> Iterator[str]:
         by_id, todo = self.by_id, list(revisions)
         seen: set[str] = set()
         while todo:
             revision = todo.pop()
             if revision not in seen:
                 seen.add(revision)
+                yield revision
                 needs = by_id[revision]
                 todo += needs.down_revision
                 todo += needs.depends_on
-        return seen
+
+    def unreached(self, wanted: Sequence[str], current: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some revisions that a database at these revisions lacks; looks no further than it has to."""
+        missing = set(wanted)
+        for revision in self._down_from(one for one in current if one in self.by_id):
+            missing.discard(revision)
+            if not missing:
+                break
+        return tuple(one for one in wanted if one in missing)
 
     def unknown(self, current: Iterable[str]) -> tuple[str, ...]:
         """Return those of a database's revisions that this tree does not have."""

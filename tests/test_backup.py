@@ -26,6 +26,7 @@ from freezekit.cli import main
 from freezekit.runtime import restore, space
 from freezekit.runtime.backup import copy_database, make_backup
 from freezekit.runtime.space import refuse_too_little_space, space_needed
+from freezekit.runtime.sqlite_file import version_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,7 +318,7 @@ def test_a_damaged_document_never_replaces_a_good_backup(document: Path) -> None
 
 
 def test_a_copy_at_another_version_is_no_backup(document: Path, tmp_path: Path) -> None:
-    """What is read from the copy is compared with the database, not with what was asked for."""
+    """What is read from the copy is compared with what the database said under its lock."""
 
     class Wrong(sqlite3.Connection):
         def backup(self, target: sqlite3.Connection, **options: Any) -> None:
@@ -329,7 +330,7 @@ def test_a_copy_at_another_version_is_no_backup(document: Path, tmp_path: Path) 
         closing(sqlite3.connect(document, factory=Wrong)) as source,
         pytest.raises(sqlite3.DatabaseError, match="version"),
     ):
-        copy_database(source, str(tmp_path / "copy"))
+        copy_database(source, str(tmp_path / "copy"), version_rows(source).values())
 
 
 def test_a_document_in_write_ahead_mode_is_backed_up_with_its_log(document: Path) -> None:

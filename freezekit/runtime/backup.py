@@ -92,7 +92,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
                 if source is None
                 else contextlib.nullcontext(source) as original
             ):
-                copy_database(original, part, steps, cancelled)
+                copy_database(original, part, [tuple(current)] if current else [], steps, cancelled)
             take_rights(path, part)
             _set_aside(target, part)
             os.replace(part, target)
@@ -104,8 +104,7 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
             raise
         raise MigrationFailed(path, f"no backup could be made in {folder} ({error})") from error
     if may_have_older:
-        older = (one for one in list_backups(path, folder, revisions) if one.path != target)
-        remove_surplus(older, max(backup.keep, 1) - 1)
+        remove_surplus(list_backups(path, folder, revisions, besides=target), max(backup.keep, 1) - 1)
     return target
 
 
@@ -142,13 +141,21 @@ def _opened_again(path: str) -> sqlite3.Connection:
 def copy_database(
     source: sqlite3.Connection,
     part: str,
+    versions: Iterable[tuple[str, ...]],
     progress: Callable[[int, int, int], object] | None = None,
     cancelled: Callable[[], bool] = bool,
 ) -> None:
     """Copy a database into an empty file through SQLite, which knows what of a journal belongs to it.
 
+    Args:
+        source: The database.
+        part: The empty file.
+        versions: Rows that its version tables have; not read here, for that takes reading the whole schema.
+        progress: Called as by :meth:`sqlite3.Connection.backup`.
+        cancelled: Asked now and then while the copy is checked; True ends that.
+
     Raises:
-        sqlite3.DatabaseError: The copy is damaged, or not equal to the source; or it was ``cancelled``.
+        sqlite3.DatabaseError: The copy is damaged, or has other versions; or it was ``cancelled``.
     """
     with contextlib.closing(sqlite3.connect(file_uri(part, "mode=rw"), uri=True, isolation_level=None)) as copy:
         # Nobody needs half a copy back: no journal, and one sync at the end.
@@ -158,7 +165,7 @@ def copy_database(
     with contextlib.closing(sqlite3.connect(file_uri(part, "mode=ro&immutable=1"), uri=True)) as copy:
         copy.set_progress_handler(cancelled, BEAT_OPERATIONS)
         refuse_damaged(copy)
-        if version_rows(copy) != version_rows(source):
+        if not set(versions) <= set(version_rows(copy).values()):
             raise sqlite3.DatabaseError("the copy has another version than the database")
     sync(part)
 
@@ -223,14 +230,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 
-def list_backups(path: str, folder: str, revisions: Container[str]) -> tuple[BackupFile, ...]:
-    """Return the backups of one database in a folder, newest first.
+def list_backups(path: str, folder: str, revisions: Container[str], besides: str = "") -> tuple[BackupFile, ...]:
+    """Return the backups of one database in a folder, newest first, without the one ``besides`` which they are wanted.
 
     A file counts by its name and by its content: it is a database at the revisions its name says, and these are among
     those given. Files that only look alike do not count.
     """
     start = _start_of(path, folder)
-    found = (_backup_file(name, start, revisions) for name in glob.glob(f"{glob.escape(start)}*{_SUFFIX}"))
+    names = (name for name in glob.glob(f"{glob.escape(start)}*{_SUFFIX}") if name != besides)
+    found = (_backup_file(name, start, revisions) for name in names)
     return tuple(sorted(filter(None, found), key=lambda one: (one.time, one.path), reverse=True))
 
 

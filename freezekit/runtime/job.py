@@ -149,10 +149,9 @@ def check_result(run: Run, job: Job, versions: Sequence[str]) -> None:
     name = job.database.name
     if run.planned is None or run.elsewhere is not None:
         raise EnvironmentIgnoredDatabase(name, run.elsewhere)
-    reached = job.manifest.ancestors(one for one in versions if one in job.manifest.by_id)
-    missing = [revision for revision in run.planned if revision not in reached]
+    missing = job.manifest.unreached(run.planned, versions)
     if missing or run.applied != run.planned:
         restored = job.database.path is not None
-        applied = () if restored else tuple(one for one in run.planned if one in reached)
+        applied = () if restored else tuple(one for one in run.planned if one not in missing)
         reason = "env.py ended without an error, but not all revisions were applied to the database"
         raise MigrationFailed(name, reason, applied=applied, failed=run.current, pending=missing, restored=restored)

@@ -191,7 +191,7 @@ def _keep(document: sqlite3.Connection, path: str, manifest: Manifest) -> str | 
     label = "unversioned" if rows is None else label_of(rows)
     target = replaced_name(path, label)
     with named_part(target) as part:
-        copy_database(document, part)
+        copy_database(document, part, version_rows(document).values())
         take_rights(path, part)
         # Whoever tries twice keeps the same thing once.
         for name in replaced_names(path):
@@ -279,7 +279,7 @@ def _private(name: str, flags: int) -> int:
 def _replace(source: sqlite3.Connection, path: str) -> None:
     """Put a copy of a backup where a file lies that is no database; its journals would spoil the copy."""
     with named_part(f"{path}.restored") as part:
-        copy_database(source, part)
+        copy_database(source, part, version_rows(source).values())
         take_rights(path, part)
         remove_sidecars(path)
         os.replace(part, path)
@@ -292,7 +292,7 @@ def _create(source: sqlite3.Connection, backup: str, path: str) -> str | None:
     kept = _keep_bytes(None, path) if _journals(path) else None
     remove_sidecars(path)
     with named_part(f"{path}.restored") as part:
-        copy_database(source, part)
+        copy_database(source, part, version_rows(source).values())
         take_rights(backup, part)
         publish(part, path)
     return kept

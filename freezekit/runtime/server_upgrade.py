@@ -141,13 +141,13 @@ class _Attempt:
         restored: bool,
     ) -> FreezekitError:
         manifest, name = self.job.manifest, self.job.database.name
-        reached = manifest.ancestors(one for one in versions if one in manifest.by_id)
         planned = run.planned or ()
-        applied = tuple(one for one in planned if one in reached)
+        missing = manifest.unreached(planned, versions)
+        applied = tuple(one for one in planned if one not in missing)
         if isinstance(error, UpgradeCancelled):
             return UpgradeCancelled(name, applied=applied, restored=restored)
         failed = error.failed or run.current
-        pending = [one for one in planned if one not in reached and one != failed]
+        pending = [one for one in missing if one != failed]
         reason = error.reason + progress
         return MigrationFailed(name, reason, applied=applied, failed=failed, pending=pending, restored=restored)
 
