@@ -45,17 +45,17 @@ class _Asked:
 
 def _init(self: object, *values: object, **named: object) -> None:
     cls = type(self)
-    names, defaults = cls.__match_args__, cls.__dict__["__record_defaults__"]  # type: ignore[attr-defined]
+    names = cls.__match_args__  # type: ignore[attr-defined]
     if len(values) == len(names) and not named:
         self.__dict__.update(zip(names, values, strict=True))
         return
     given = dict(zip(names, values, strict=False))
-    if len(values) > len(names) or given.keys() & named.keys() or not named.keys() <= set(names):
+    if len(values) > len(names) or (given and not named.keys().isdisjoint(given)) or not named.keys() <= set(names):
         raise TypeError(f"{cls.__name__} takes {', '.join(names)}; given were {values} and {', '.join(named)}")
-    found = {**defaults, **given, **named}
-    if missing := [name for name in names if name not in found]:
-        raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
-    self.__dict__.update((name, found[name]) for name in names)
+    found = {**cls.__dict__["__record_defaults__"], **given, **named}
+    if len(found) < len(names):
+        raise TypeError(f"{cls.__name__} needs {', '.join(name for name in names if name not in found)}")
+    self.__dict__.update(found)
 
 
 def _refuse(self: object, name: str, *_value: object) -> None:

@@ -1,5 +1,6 @@
 """Any env.py, as it is: the database it uses is the one it was given, and the result is plain Alembic's."""
 
+import contextlib
 import logging
 import logging.config
 import os
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +344,25 @@ def dedented(source: str) -> str:
     from textwrap import dedent
 
     return dedent(source)
+
+
+def test_env_py_reads_the_version_as_it_is_at_that_moment(project: Project, old: Path, tmp_path: Path) -> None:
+    """Before and after, and what env.py changed itself, through this very connection."""
+    asked = "print(*context.get_context().get_current_heads())\n    "
+    changed = "connection.exec_driver_sql(\"UPDATE alembic_version SET version_num = 'a1'\")\n    "
+    run = "with context.begin_transaction():\n        context.run_migrations()\n    "
+    configured = "context.configure(connection=connection)\n    "
+    start = ENV.partition(configured)[0] + configured
+    project.env(start + asked + changed + asked + changed.replace("'a1'", "'b2'") + run + asked)
+    said = StringIO()
+    with contextlib.redirect_stdout(said):
+        assert project.located().upgrade(old).applied == ("c3",)
+    assert said.getvalue().split() == ["b2", "a1", "c3"]
+    new = tmp_path / "new.db"
+    project.env(start + asked + run + asked)
+    with contextlib.redirect_stdout(said):
+        project.located().upgrade(new)
+    assert said.getvalue().split() == ["b2", "a1", "c3", "c3"]
 
 
 def test_children_survive_a_listener_that_enforces_foreign_keys(project: Project, old: Path) -> None:

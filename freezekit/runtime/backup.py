@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import sqlite3
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from freezekit.errors import FreezekitError, MigrationFailed, NotADatabase
@@ -112,9 +113,10 @@ def _may_have_older(start: str, target: str, revisions: Collection[str]) -> bool
     """Return whether there may be more backups of a database; listing a folder of many thousand takes longer."""
     if len(revisions) > _MOST_ASKED:
         return True
-    stems = [f"{start}{label_of(rows)}" for rows in ((), *((one,) for one in revisions))]
-    names = (f"{stem}{tail}{_SUFFIX}" for stem in stems for tail in ("", f"{_MARK}2"))
-    return any(os.path.lexists(name) for name in names if name != target)
+    names = (f"{start}{label_of(rows)}{_SUFFIX}" for rows in ((), *((one,) for one in revisions)))
+    # One with a number was set aside for one without.
+    aside = f"{target[: -len(_SUFFIX)]}{_MARK}2{_SUFFIX}"
+    return os.path.lexists(aside) or any(os.path.lexists(name) for name in names if name != target)
 
 
 class _Steps:
@@ -222,6 +224,11 @@ def _start_of(path: str, folder: str) -> str:
 
 def label_of(revisions: Sequence[str]) -> str:
     """Return what stands for a database's revisions in the name of a backup."""
+    return _label_of(tuple(revisions))
+
+
+@lru_cache(maxsize=1024)
+def _label_of(revisions: tuple[str, ...]) -> str:
     label = "".join(one if one.isalnum() or one in "+._-" else "_" for one in "+".join(revisions) or "base")
     return label if len(label) <= _MAX_LETTERS else f"{label[:_MAX_LETTERS]}-{_digest(label)}"
 

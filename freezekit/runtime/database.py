@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A URL of an SQLite file that means the same with and without SQLAlchemy's unquoting.
 _PLAIN_SQLITE_URL = r"sqlite(?P<driver>\+\w+)?:///(?!file:|:memory:)(?P<path>[^?%]+)"
+# A path that is in a URL as it is.
+_PLAIN_PATH = r"/[\w./-]+"
 
 
 @record
@@ -48,10 +50,15 @@ class Database:
 
     def file_url(self, driver: str | None) -> str:
         """Return the URL of an SQLite file, for a driver or the default one."""
-        from sqlalchemy.engine import URL, make_url
+        import re
 
         chosen = self.driver or driver
-        url = URL.create(f"sqlite+{chosen}" if chosen else "sqlite", database=self.path)
+        dialect = f"sqlite+{chosen}" if chosen else "sqlite"
+        if re.fullmatch(_PLAIN_PATH, self.path or "", re.ASCII):
+            return f"{dialect}:///{self.path}"
+        from sqlalchemy.engine import URL, make_url
+
+        url = URL.create(dialect, database=self.path)
         with contextlib.suppress(UnicodeEncodeError):  # a name that is no text
             text = url.render_as_string(hide_password=False)
             if make_url(text).database == url.database:

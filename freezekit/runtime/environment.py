@@ -25,7 +25,7 @@ from urllib.parse import unquote
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionError
@@ -46,7 +46,6 @@ from freezekit.manifest import digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from alembic.runtime.migration import RevisionStep
     from sqlalchemy import Connection
 
     from freezekit.manifest import Manifest, Revision
@@ -218,6 +217,7 @@ class ManifestScripts(ScriptDirectory):
         self._manifest = manifest
         self._ahead = {} if ahead is None else ahead
         self._loaded: dict[str, ModuleType] = {}
+        self._orders: dict[tuple[tuple[str, ...], str], list[Script]] = {}
 
     def _load_revisions(self) -> Iterator[Script]:
         return (_ManifestScript(self._tree, record, self._loaded) for record in self._manifest.revisions)
@@ -272,7 +272,15 @@ class ManifestScripts(ScriptDirectory):
         """Return what ``alembic upgrade`` would do; each script of it was executed for this upgrade."""
         scripts = self.ahead_of(heads, revision)
         scripts._loaded.clear()  # noqa: SLF001 - of the same class
-        return scripts._upgrade_revs(revision, heads)  # type: ignore[arg-type]  # noqa: SLF001 - as command.upgrade
+        return scripts._steps(heads, revision)  # noqa: SLF001 - of the same class
+
+    def _steps(self, heads: tuple[str, ...], revision: str) -> list[RevisionStep]:
+        if (heads, revision) not in self._orders:
+            steps = self._upgrade_revs(revision, heads)  # type: ignore[arg-type]  # as command.upgrade
+            self._orders[heads, revision] = [step.revision for step in steps]
+            return steps
+        order = self._orders[heads, revision]
+        return [RevisionStep.upgrade_from_script(self.revision_map, script) for script in order]
 
     def stamp(self, connection: Connection, revisions: Sequence[str], version_table: str) -> None:
         """Write into the version table that a database is at these revisions."""

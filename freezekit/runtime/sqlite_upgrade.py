@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase, UpgradeCancelled
 from freezekit.runtime.files import refuse_missing_folder
 from freezekit.runtime.guard import BEAT_OPERATIONS, GuardedConnection
-from freezekit.runtime.sqlite_file import COPY_SUFFIX, is_busy, opened, opening
+from freezekit.runtime.sqlite_file import COPY_SUFFIX, has_leftover_copy, is_busy, opened, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,10 +220,11 @@ def write_back(copy: str, original: sqlite3.Connection, path: str, on_step: Call
 
 def sweep(path: str) -> None:
     """Remove the private copy of an upgrade that was killed; the caller holds the lock, so none is running."""
-    for companion in _COMPANIONS:
-        # With a long name beside which there can be no copy, asking for one is an error.
-        with contextlib.suppress(OSError):
-            os.unlink(path + COPY_SUFFIX + companion)
+    # With a long name beside which there can be no copy, asking for one is an error.
+    if has_leftover_copy(path):
+        for companion in reversed(_COMPANIONS):  # the copy last: while it is there, the next start comes here again
+            with contextlib.suppress(OSError):
+                os.unlink(path + COPY_SUFFIX + companion)
 
 
 def set_journal_mode(path: str, mode: str) -> None:
