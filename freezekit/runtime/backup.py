@@ -214,7 +214,7 @@ def folder_of(path: str, folder: str | os.PathLike[str] | None) -> str:
 def _start_of(path: str, folder: str) -> str:
     """Return what the paths of a database's backups begin with; in a folder of others, it tells which one is meant."""
     name, home = os.path.basename(path), os.path.dirname(path)
-    at_home = os.path.normcase(os.path.realpath(folder)) == os.path.normcase(home)
+    at_home = folder == home or os.path.normcase(os.path.realpath(folder)) == os.path.normcase(home)
     if not at_home or len(os.fsencode(name)) > _MAX_NAME_BYTES:
         while len(os.fsencode(name)) > _MAX_NAME_BYTES:
             name = name[:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from freezekit.runtime.database import Database
     from freezekit.runtime.guard import GuardedConnection
     from freezekit.runtime.job import Job
-
-
-_IS_TABLE = "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = :name COLLATE NOCASE"
 
 
 class FileTarget(Target):
@@ -55,13 +53,17 @@ class FileTarget(Target):
 
     def configured(self, context: MigrationContext) -> None:
         """Have Alembic read the version table without SQLAlchemy, which takes as long as to run a revision."""
-        if not context.as_sql and context.version_table_schema is None:
-            context.get_current_heads = lambda: self._heads(context.version_table)  # type: ignore[method-assign]
+        ask_alembic = context.get_current_heads
 
-    def _heads(self, version_table: str) -> tuple[str, ...]:
-        found = self._connection.execute(_IS_TABLE, {"name": version_table}).fetchone()
-        select = f"SELECT version_num FROM {quoted(version_table)}"  # noqa: S608 - quoted
-        return tuple(row[0] for row in self._connection.execute(select)) if found else ()
+        def heads() -> tuple[str, ...]:
+            try:
+                select = f"SELECT version_num FROM {quoted(context.version_table)}"  # noqa: S608 - quoted
+                return tuple(row[0] for row in self._connection.execute(select))
+            except sqlite3.OperationalError:  # most of all: there is no such table yet
+                return ask_alembic()
+
+        if not context.as_sql and context.version_table_schema is None:
+            context.get_current_heads = heads  # type: ignore[method-assign]
 
 
 def run_on_file(job: Job, connection: GuardedConnection, run: Run) -> None:

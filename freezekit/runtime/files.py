@@ -18,6 +18,11 @@ _PRIVATE = 0o600
 _SIDECARS = ("-journal", "-wal", "-shm")
 
 
+def led_to(path: str) -> str:
+    """Return the file a path leads to, where it is a link; the folders above it may be links as well."""
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
 def refuse_missing_folder(path: str) -> None:
     """Raise if there is no folder for a file.
 
@@ -36,7 +41,7 @@ def read_only(path: str, name: str, action: str = "upgrade") -> MigrationFailed 
         name: What the message calls it.
         action: What was to be done with it.
     """
-    path = os.path.realpath(path)
+    path = os.path.abspath(led_to(path))
     if not os.path.exists(path):
         if os.access(os.path.dirname(path), os.W_OK):
             return None

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from freezekit.errors import MigrationFailed
+from freezekit.runtime.files import led_to
 from freezekit.runtime.reports import Space
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def space_needed(path: str, backup: Backup | None, *, by_copy: bool = False) -> 
         backup: Where the backup goes; None if none is made.
         by_copy: Whether the upgrade runs on a private copy, which lies beside the document.
     """
-    path = os.path.realpath(path)
+    path = os.path.abspath(led_to(path))
     size = document_size(path)
     demands = [(os.path.dirname(path), size * (1 + by_copy))]
     if backup is not None:

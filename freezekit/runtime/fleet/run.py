@@ -153,6 +153,8 @@ class _Fleet:
     ) -> None:
         self.ledger = Ledger()
         self._order = order
+        # One of each attempt: a cluster may take equal tasks for one.
+        self._orders = [replace(order, run=f"{order.run}.{attempt}") for attempt in range(_ATTEMPTS + 1)]
         self._crew = crew
         self._limits = limits
         self._on_progress = on_progress
@@ -214,7 +216,7 @@ class _Fleet:
         for one in found:
             entry = self._unnoted.popleft()
             if one.outcome is None:
-                self._enter(replace(entry, state=one.state), one.size, one.key)
+                self._enter(Entry(entry.name, entry.path, entry.target, one.state), one.size, one.key)
             elif not self._is_known(entry, one.key):
                 self._report(one.outcome)
 
@@ -249,8 +251,7 @@ class _Fleet:
 
     def _start(self, what: Entry | list[Entry], attempt: int = 1) -> None:
         function = tasks.upgrade if isinstance(what, Entry) else tasks.sift
-        order = replace(self._order, run=f"{self._order.run}.{attempt}")
-        future = self._crew.submit(function, order, what)
+        future = self._crew.submit(function, self._orders[attempt], what)
         self._running[future] = what, attempt
         future.add_done_callback(self._finished.put)
 
@@ -275,7 +276,8 @@ class _Fleet:
         elif error is not None:
             self._give_up(what, attempt, error)
         elif isinstance(what, Entry):
-            self._report(replace(future.result(), attempts=attempt))
+            outcome = future.result()
+            self._report(outcome if outcome.attempts == attempt else replace(outcome, attempts=attempt))
         else:
             self._unnoted.extend(what)
             self._note(future.result())

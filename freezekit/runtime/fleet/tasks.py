@@ -165,10 +165,10 @@ def upgrade(order: Order, entry: Entry, cancel: Callable[[], object] | threading
     try:
         report = _report(order, entry, cancel or stopping)
     except UpgradeCancelled as error:
-        return Outcome(entry.name, LEFT, entry.state, error=error)
+        return Outcome(entry.name, LEFT, entry.state, error=error, attempts=1)
     except Exception as error:  # noqa: BLE001 - each database fails by itself
         seconds = time.monotonic() - started
-        return Outcome(entry.name, FAILED, entry.state, seconds=seconds, error=_portable(error))
+        return Outcome(entry.name, FAILED, entry.state, seconds=seconds, error=_portable(error), attempts=1)
     return Outcome(
         entry.name,
         UPGRADED if report.applied else CURRENT,
@@ -177,6 +177,7 @@ def upgrade(order: Order, entry: Entry, cancel: Callable[[], object] | threading
         report.heads,
         report.backup,
         report.seconds,
+        attempts=1,
     )
 
 
