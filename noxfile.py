@@ -100,6 +100,14 @@ def frozen(session: nox.Session) -> None:
 
 
 @nox.session
+def nuitka(session: nox.Session) -> None:
+    """Compile a program with Nuitka, which takes many minutes, and run it; not one of the checks."""
+    _install_project(session, "test")
+    session.install("--quiet", "nuitka")
+    session.run("pytest", "tests/frozen/test_flags_bundles.py", "-k", "nuitka", "-rs", *session.posargs)
+
+
+@nox.session
 def desktop(session: nox.Session) -> None:
     """Use the frozen window of sample_app on a screen of its own; root on Debian installs what is missing for that."""
     extras = "pyinstaller,cx-freeze,cli,sample,desktop"

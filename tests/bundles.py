@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -81,6 +82,16 @@ class Bundle:
             timeout=RUN_SECONDS,
             check=False,
         )
+
+
+def copy_of_tree(target: Path) -> Path:
+    """Copy the source tree as somebody who clones it has it, into a folder that may be there already."""
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        made = {"build", "dist"} if Path(folder) == PROJECT else set()
+        return [name for name in names if name.startswith(".") or name == "__pycache__" or name in made]
+
+    return Path(shutil.copytree(PROJECT, target, ignore=left_out, dirs_exist_ok=True))
 
 
 def clean_environment(home: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bundles import BUILD_SECONDS, ELSEWHERE, FORMS, PROGRAM, PROJECT, Bundle, HiddenSource
+from documents import shown
 from filelock import FileLock
 
 if TYPE_CHECKING:
@@ -98,13 +100,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Give all tests of one freezer to one worker, so that both freezers build at the same time."""
+    """Give the tests of one bundle to one worker, so that none waits for the other to build it."""
     from xdist.scheduler import LoadScopeScheduling
 
     class FreezerScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            parameters = nodeid.partition("[")[2]
-            return next((form.partition("-")[0] for form in FORMS if form in parameters), nodeid)
+            name, _, parameters = nodeid.partition("[")
+            forms = [form.partition("-")[0] for form in FORMS if form in parameters]
+            # Of a project of its own, each freezer builds one bundle for all tests of a class or a file.
+            own = [f"{name.rpartition('::')[0]} {one}" for one in ("PyInstaller", "cx_Freeze") if one in parameters]
+            return (forms or own or [nodeid])[0]
 
     return FreezerScheduling(config, log)
 
@@ -137,10 +142,8 @@ def _build_with_pyinstaller(form: str, work: Path) -> Path:
     options += ["--workpath", str(work / "pyinstaller"), "--specpath", str(work / "pyinstaller")]
     if form == "pyinstaller-onefile":
         options.append("--onefile")
-    if form == "pyinstaller-window":
-        options.append("--windowed")  # as applications with a window are built; no other effect here than on Windows
-    script = "desktop.py" if form == "pyinstaller-window" else "__main__.py"
-    _run_build([sys.executable, "-m", "PyInstaller", *options, f"sample_app/{script}"])
+    script = _window_words("pyinstaller") if form == "pyinstaller-window" else ["sample_app/__main__.py"]
+    _run_build([sys.executable, "-m", "PyInstaller", *options, *script])
     return distribution if form == "pyinstaller-onefile" else distribution / "sample_app"
 
 
@@ -148,11 +151,18 @@ def _build_with_cx_freeze(form: str, work: Path) -> Path:
     options = {
         "cx-zip": ["--zip"],
         "cx-zip-scripts": ["--zip", "--zip-scripts"],
-        "cx-window": ["--window"],
         "cx-server": ["--server"],
     }
-    _run_build([sys.executable, "setup_freeze.py", "--target", str(work / form), *options.get(form, [])])
+    words = ["setup_freeze.py", *options.get(form, [])] if form != "cx-window" else _window_words("python")
+    _run_build([sys.executable, *words, "--target", str(work / form)])
     return work / form
+
+
+def _window_words(program: str) -> list[str]:
+    """Return what docs/howto/desktop.md has behind a program, to freeze the program with its window."""
+    lines = shown("docs/howto/desktop.md", "pyinstaller --windowed").splitlines()
+    (words,) = (words for line in lines if (words := shlex.split(line, comments=True))[0] == program)
+    return words[1:]
 
 
 def _run_build(command: list[str]) -> None:

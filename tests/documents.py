@@ -16,8 +16,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))] if DOCS.is_dir() else []
 TUTORIAL = "docs/tutorial.md"
-# Where the tutorial is followed, the environment of the tests is the one that these blocks make.
-INSTALLING = ("python3 -m venv .venv", 'pip install "PySide6')
+# How the blocks begin that make an environment; where the other ones run, that of the tests is the one.
+INSTALLING = ("python3 -m venv .venv", 'pip install "')
 PYTEST = re.compile(r"^def test_", re.MULTILINE)
 _FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
 _SAVED = re.compile(r"[Ss]ave as `([^`]+)`:\s*$")

@@ -21,10 +21,18 @@ pytestmark = pytest.mark.skipif(not PAGES, reason="away from the source tree the
 
 # Page and beginning of a block that runs, as it stands there, in another test: it needs a bundle, a server or a screen.
 GOOD = "test_the_commands_of_a_page_find_nothing_wrong_with_a_good_bundle"
+INSTALLED = "test_a_page_installs_what_it_names"
 TENANTS = "test_the_examples_for_tenants_upgrade_each_schema"
 REPLICAS = "test_the_examples_of_the_page_work"
 WINDOW = "test_the_tutorial_ends_with_a_frozen_window"
 ELSEWHERE = {
+    ("README.md", "alembic.util.exc.CommandError"): "test_without_freezekit_frozen_programs_say_what_the_readme_quotes",
+    ("README.md", "python3 tools/try_it.py"): "test_the_readme_s_one_line_freezes_and_opens_everything",
+    ("README.md", "python3 tools/test_it.py"): "test_ci_runs_the_line_of_the_readme_that_runs_the_tests",
+    ("README.md", 'pip install "'): INSTALLED,
+    **{(TUTORIAL, start): INSTALLED for start in INSTALLING},
+    ("docs/howto/cx_freeze.md", 'pip install "'): INSTALLED,
+    ("docs/howto/pyinstaller.md", 'pip install "'): INSTALLED,
     ("README.md", "freezekit status *.notes"): "test_each_command_of_the_readme_is_one",
     ("README.md", "pip install -e"): "test_the_commands_of_the_readme_show_and_freeze_the_window",
     ("README.md", "freezekit check dist/myapp"): GOOD,
@@ -43,6 +51,8 @@ ELSEWHERE = {
     ("docs/howto/command-line.md", "import sys"): "test_the_two_lines_make_a_command_line_of_a_frozen_program",
     ("docs/howto/cx_freeze.md", "from freezekit.build"): GOOD,
     ("docs/howto/desktop.md", "from freezekit.runtime.qt"): "test_the_example_for_qt_upgrades_and_cancels",
+    ("docs/howto/desktop.md", "pyinstaller --windowed"): "test_the_bundle_with_the_window_is_checked_and_smoked",
+    ("docs/howto/nuitka.md", "nuitka --standalone"): "test_a_program_that_nuitka_compiled_upgrades_its_document",
     ("docs/howto/pyinstaller.md", "from freezekit.build"): "test_the_fixture_of_the_page_freezes_the_spec_of_the_page",
     ("docs/howto/pytest.md", "def test_bundle(frozen_bundle)"): (
         "test_the_fixture_of_the_page_freezes_the_spec_of_the_page"
@@ -50,24 +60,13 @@ ELSEWHERE = {
     ("docs/howto/replicas.md", "report = migrations.upgrade"): REPLICAS,
     ("docs/howto/replicas.md", "notify("): REPLICAS,
     ("docs/howto/replicas.md", "sample_app db"): REPLICAS,
+    ("docs/howto/replicas.md", "[Service]"): "test_the_unit_of_the_page_is_started_and_becomes_ready",
     ("docs/howto/smoke-test.md", "freezekit smoke dist/app/app"): GOOD,
     ("docs/howto/smoke-test.md", "SELECT title"): "test_a_rule_of_the_page_finds_what_an_upgrade_lost",
 }
 # Page and beginning of a block that no test runs, and why.
-NETWORK = "installs from the network; the tests have all of it installed"
 NOT_RUN = {
-    ("README.md", "alembic.util.exc.CommandError"): "what freezers do where freezekit is not installed; here it is",
-    ("README.md", 'pip install "freezekit'): NETWORK,
-    ("README.md", "python3 tools/try_it.py"): "minutes: sets everything up by itself",
-    ("README.md", "python3 tools/test_it.py"): "runs these tests",
-    **{(TUTORIAL, start): NETWORK for start in INSTALLING},
-    ("docs/howto/cx_freeze.md", "pip install"): NETWORK,
-    ("docs/howto/pyinstaller.md", "pip install"): NETWORK,
-    ("docs/howto/desktop.md", "pyinstaller"): "the tests freeze the window of sample_app with these options",
-    ("docs/howto/replicas.md", "[Service]"): "needs systemd: what it hears is tested, itself it is not",
     ("docs/howto/containers.md", "FROM python"): "needs a container engine; the page says that it is untested",
-    ("docs/howto/nuitka.md", "freezekit manifest"): "half an hour of compiling; tried by hand, once",
-    ("docs/howto/nuitka.md", "nuitka --standalone"): "half an hour of compiling; what is printed is tested",
 }
 # What a page takes for granted.
 GIVEN = {"docs/fleets.md": 'paths = ["old.notes"]'}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bundles import ELSEWHERE
+from bundles import ELSEWHERE, clean_environment
 from documents import PAGES, shown
 from projects import (
+    SCRIPTS,
     Workshop,
     build,
     history,
@@ -108,3 +112,21 @@ def test_without_the_options_the_same_build_ships_nothing(project: Path) -> None
     result = build(project, ["bash", "-euc", command("cx_Freeze").partition("$")[0]])
     assert result.returncode == 0, result.stdout
     assert {one.id for one in check(str(project / "dist" / "app")).findings} >= {"FK101"}
+
+
+def test_a_program_that_nuitka_compiled_upgrades_its_document(project: Path, tmp_path: Path) -> None:
+    """By the command of docs/howto/nuitka.md; compiled without optimising, for that takes a third of the time."""
+    pytest.importorskip("nuitka", reason="compiling takes many minutes: nox -s nuitka")
+    path = os.pathsep.join([SCRIPTS, os.environ["PATH"]])
+    command = ["bash", "-euc", shown("docs/howto/nuitka.md", "nuitka --standalone")]
+    subprocess.run(command, cwd=project, env={**os.environ, "PATH": path, "CFLAGS": "-O0"}, check=True)
+    assert check(str(project / "app.dist"), str(project)).findings == ()
+    old = plain_upgrade(project / "alembic.ini", tmp_path / "old.db", "0001")
+    plain = plain_upgrade(project / "alembic.ini", Path(shutil.copy(old, tmp_path / "plain.db")))
+    folder = (project / "app.dist").rename(tmp_path / ELSEWHERE)
+    shutil.rmtree(project)
+    for database, applied in ((old, ["0002", "0003"]), (old, []), (tmp_path / "new.db", ["0001", "0002", "0003"])):
+        started = [folder / "app.bin", database]
+        said = subprocess.run(started, cwd="/", env=clean_environment(tmp_path), stdout=subprocess.PIPE, check=True)
+        assert json.loads(said.stdout) == {"applied": applied, "heads": ["0003"], "bundle": "Nuitka"}
+    assert content(old) == content(plain)

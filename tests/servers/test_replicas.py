@@ -8,11 +8,13 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
+from configparser import ConfigParser
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +153,40 @@ def test_the_examples_of_the_page_work(
         exec(shown(page, "notify("), {"notify": notify})
         heard = [listener.recv(4096).decode().splitlines() for _ in range(2)]
     assert heard == [["STATUS=migrating 3/9: 0004", "EXTEND_TIMEOUT_USEC=30000000"], ["READY=1", "STATUS=serving"]]
+
+
+def test_the_unit_of_the_page_is_started_and_becomes_ready(
+    build_bundle: Callable[[str], Bundle], old_database: str, tmp_path: Path
+) -> None:
+    """As systemd does it: what ExecStart says is run, and READY=1 counts only where the main process says it."""
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(shown("docs/howto/replicas.md", "[Service]"))
+    assert dict(unit["Service"], ExecStart="") == {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "ExecStart": "",
+        "Restart": "on-failure",
+    }
+    program, *arguments = unit["Service"]["ExecStart"].split()
+    assert program == "/opt/notes/sample_app"
+    command = [build_bundle("cx-server").executable, *arguments, "--port", "0"]
+    command[command.index("postgresql+psycopg:///notes")] = old_database
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        listener.bind(f"\0{tmp_path}")
+        listener.settimeout(SECONDS)
+        environment = {**clean_environment(tmp_path), "NOTIFY_SOCKET": f"@{tmp_path}"}
+        with subprocess.Popen(command, cwd="/", env=environment, stdout=subprocess.DEVNULL) as process:
+            said, senders = [], set()
+            while "READY=1" not in said:
+                message, [(_level, _kind, credentials)], *_ = listener.recvmsg(4096, socket.CMSG_SPACE(12))
+                said += message.decode().splitlines()
+                senders.add(struct.unpack("3i", credentials)[0])
+            assert senders == {process.pid}
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+    assert versions(old_database) == [expected_head]
 
 
 def test_replicas_that_start_at_once_answer_while_one_upgrades_and_all_get_ready(
