@@ -114,6 +114,7 @@ def test_without_the_options_the_same_build_ships_nothing(project: Path) -> None
     assert {one.id for one in check(str(project / "dist" / "app")).findings} >= {"FK101"}
 
 
+@pytest.mark.timeout(0)
 def test_a_program_that_nuitka_compiled_upgrades_its_document(project: Path, tmp_path: Path) -> None:
     """By the command of docs/howto/nuitka.md; compiled without optimising, for that takes a third of the time."""
     pytest.importorskip("nuitka", reason="compiling takes many minutes: nox -s nuitka")
