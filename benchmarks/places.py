@@ -289,7 +289,7 @@ class Workbench:
         for freezer in freezers:
             self.say(f"hooks: whole builds with {freezer}")
             builds = {"floor": self._build(freezer, plain), "freezekit": self._build(freezer, chained)}
-            samples = interleaved(builds, Effort(0.0, 2))
+            samples = interleaved(builds, Effort(0.0, 4))
             self.add((freezer, "build", length), samples)
 
     def _build(self, freezer: str, project: Path) -> Callable[[], float]:
