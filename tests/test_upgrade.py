@@ -245,7 +245,7 @@ def test_an_unknown_target_is_a_usage_error(migrations: Migrations, document: Pa
     assert content(document) == content(RELEASES[0])
 
 
-@pytest.mark.parametrize("db", ["", 7, None, b"x.db", "sqlite://", "nonsense://x"], ids=repr)
+@pytest.mark.parametrize("db", ["", 7, None, b"x.db", ":memory:", "sqlite://", "nonsense://x"], ids=repr)
 def test_what_is_no_database_is_a_usage_error(migrations: Migrations, db: Any) -> None:
     import sqlalchemy  # noqa: F401 - an application that hands over engines has it imported
 

@@ -115,6 +115,8 @@ def database_of(db: DatabaseLike) -> Database:
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"{db!r} is no database: give a path, a URL, an Engine or a Connection.")
         name_of_file(text)
+        if text == ":memory:":
+            raise _leads_to_no_file(text)
         is_url = "://" in text and isinstance(db, str)
         return _of_url(text) if is_url else Database(name=text, path=os.path.abspath(text))
     if "sqlalchemy" in sys.modules:
@@ -161,7 +163,7 @@ def _of_object(db: Any) -> Database:
         if (path := _file_of(db)) is not None:
             return Database(name=path, path=os.path.abspath(path), driver=db.drivername.partition("+")[2])
         if db.get_backend_name() == "sqlite":
-            raise UsageError(f"{_shown(db)} leads to no file: give an Engine or a Connection of a database in memory.")
+            raise _leads_to_no_file(_shown(db))
         return Database(name=_shown(db), url=db)
     if isinstance(db, Engine):
         # An engine with a pool of one connection is how a database in memory is shared.
@@ -171,6 +173,10 @@ def _of_object(db: Any) -> Database:
     if isinstance(db, Connection):
         return Database(name=_shown(db.engine.url), url=db.engine.url, connection=db)
     raise _no_database(db)
+
+
+def _leads_to_no_file(shown: str) -> UsageError:
+    return UsageError(f"{shown} leads to no file: give an Engine or a Connection of a database in memory.")
 
 
 def _file_of(url: URL) -> str | None:
