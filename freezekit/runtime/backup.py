@@ -103,7 +103,8 @@ def make_backup(  # noqa: PLR0913 - facts about one copy
     except (sqlite3.Error, OSError) as error:
         if error is steps.raised:
             raise
-        raise MigrationFailed(path, f"no backup could be made in {folder} ({error})") from error
+        said = error.strerror or error if isinstance(error, OSError) else error
+        raise MigrationFailed(path, f"no backup could be made in {folder} ({said})") from error
     if may_have_older:
         remove_surplus(list_backups(path, folder, revisions, besides=target), max(backup.keep, 1) - 1)
     return target
