@@ -38,9 +38,9 @@ def _offer_pyenv_pythons() -> None:
 _offer_pyenv_pythons()
 
 
-def _install_project(session: nox.Session, group: str, project: str = ".") -> None:
+def _install_project(session: nox.Session, group: str, project: str = ".", extras: str = EXTRAS) -> None:
     editable = ["-e"] if project == "." else []
-    session.install("--quiet", *editable, f"{project}[{EXTRAS}]", "--group", str(Path("pyproject.toml:" + group)))
+    session.install("--quiet", *editable, f"{project}[{extras}]", "--group", str(Path("pyproject.toml:" + group)))
 
 
 @nox.session
@@ -69,9 +69,12 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests that need neither bundle nor server: all on the newest Python found, less on the others."""
-    _install_project(session, "test")
     found = [version for version in PYTHONS if shutil.which(f"python{version}")]
     names = {found[0]: SHIPPED_TESTS, found[-1]: []}.get(session.python, BETWEEN_TESTS)
+    if names and not session.posargs:
+        _install_project(session, "shipped", extras="cli,sample")
+    else:
+        _install_project(session, "test")
     part = [f"tests/test_{name}.py" for name in names]
     selected = ["-m", "not frozen and not faults and not servers and not desktop", "-n", "2", "-q"]
     session.run("pytest", *selected, *(session.posargs or part))

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from bundles import BUILD_SECONDS, ELSEWHERE, FORMS, PROGRAM, PROJECT, Bundle, HiddenSource
+from bundles import BUILD_SECONDS, ELSEWHERE, FORMS, PROGRAM, PROJECT, WINDOW_FORMS, Bundle, HiddenSource
 from documents import shown
 from filelock import FileLock
 
@@ -106,7 +106,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class FreezerScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             name, _, parameters = nodeid.partition("[")
-            forms = [form.partition("-")[0] for form in FORMS if form in parameters]
+            forms = [form.partition("-")[0] for form in (*FORMS, *WINDOW_FORMS) if form in parameters]
             # Of a project of its own, each freezer builds one bundle for all tests of a class or a file.
             own = [f"{name.rpartition('::')[0]} {one}" for one in ("PyInstaller", "cx_Freeze") if one in parameters]
             return (forms or own or [nodeid])[0]
