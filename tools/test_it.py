@@ -10,17 +10,17 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
-from typing import IO, TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from environment import PROJECT, SetUpError, install, require_binutils, say, step, virtual_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SESSIONS = ["lint", "typing", "docs", "tests", "faults", "frozen", "desktop", "servers", "wheel"]
-ASIDE = "servers"
+SESSIONS = ["lint", "tests", "faults", "frozen", "desktop", "wheel", "servers", "typing", "docs"]
+ASIDE = ["servers", "typing", "docs"]
 # pytest's closing line, as in "12 passed, 1 skipped in 3.45s" or "==== 1 failed in 2s ====".
 CLOSING_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 
@@ -39,15 +39,19 @@ def main(sessions: list[str]) -> int:
     totals: dict[str, int] = {}
     nox = str(programs / "nox")
     wanted = sessions or SESSIONS
-    with tempfile.TemporaryFile("w+", errors="replace") as output:
-        # Its tests mostly wait for servers, so it runs beside the others.
-        aside = _started([nox, "--session", ASIDE], output) if ASIDE in wanted and len(wanted) > 1 else None
-        for session in wanted:
-            with step(f"nox -s {session}"):
-                if aside is not None and session == ASIDE:
-                    results[session] = _ended(aside, output, totals)
-                else:
-                    results[session] = _run_session([nox, "--session", session], totals)
+    # What mostly waits or uses one processor runs beside the others, one after the other.
+    with ThreadPoolExecutor(1) as pool:
+        aside = {one: pool.submit(_captured, [nox, "--session", one]) for one in wanted if one in ASIDE}
+        try:
+            for session in wanted:
+                with step(f"nox -s {session}"):
+                    if session in aside:
+                        results[session], said = aside[session].result()
+                        _show(said.splitlines(keepends=True), totals)
+                    else:
+                        results[session] = _run_session([nox, "--session", session], totals)
+        finally:
+            pool.shutdown(cancel_futures=True)
     return _summary(results, totals)
 
 
@@ -57,18 +61,19 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
-def _started(command: list[str], output: IO[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command, cwd=PROJECT, env=_environment(), stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace"
+def _captured(command: list[str]) -> tuple[bool, str]:
+    """Run a session; return whether it passed, and what it said."""
+    done = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
     )
-
-
-def _ended(process: subprocess.Popen[str], output: IO[str], totals: dict[str, int]) -> bool:
-    """Wait for a session that was started before, and show what it said."""
-    process.wait()
-    output.seek(0)
-    _show(output, totals)
-    return process.returncode == 0
+    return done.returncode == 0, done.stdout
 
 
 def _run_session(command: list[str], totals: dict[str, int]) -> bool:
