@@ -177,6 +177,20 @@ def test_a_document_that_changed_at_the_same_revision_is_backed_up_anew(
     assert [titles(path) for path in document.parent.glob("*~2.bak")] == older
 
 
+def test_an_older_backup_is_removed_although_the_one_it_was_set_aside_for_is_gone(
+    migrations: Migrations, document: Path
+) -> None:
+    """Somebody removed the newest one by hand; the next upgrade still counts what it left."""
+    execute(document, "UPDATE note SET title = 'first'")
+    backed_up(document)
+    execute(document, "UPDATE note SET title = 'second'")
+    os.unlink(backed_up(document, keep=2))
+    assert names(document.parent) == [document.name, f"{document.name}.0002~2.bak"]
+    migrations.upgrade(document, revisions[3], backup=None)
+    migrations.upgrade(document, backup=Backup(keep=1))
+    assert names(document.parent) == [document.name, f"{document.name}.{revisions[3]}.bak"]
+
+
 def test_what_is_no_backup_but_has_its_name_stays(migrations: Migrations, document: Path) -> None:
     """A file of the user's is set aside, not replaced and never removed."""
     letter = document.with_name(f"{document.name}.0002.bak")

@@ -114,10 +114,9 @@ def _may_have_older(start: str, target: str, revisions: Collection[str]) -> bool
     """Return whether there may be more backups of a database; listing a folder of many thousand takes longer."""
     if len(revisions) > _MOST_ASKED:
         return True
-    names = (f"{start}{label_of(rows)}{_SUFFIX}" for rows in ((), *((one,) for one in revisions)))
-    # One with a number was set aside for one without.
-    aside = f"{target[: -len(_SUFFIX)]}{_MARK}2{_SUFFIX}"
-    return os.path.lexists(aside) or any(os.path.lexists(name) for name in names if name != target)
+    stems = [f"{start}{label_of(rows)}" for rows in ((), *((one,) for one in revisions))]
+    names = (f"{stem}{tail}{_SUFFIX}" for stem in stems for tail in ("", f"{_MARK}2"))
+    return any(os.path.lexists(name) for name in names if name != target)
 
 
 class _Steps:
