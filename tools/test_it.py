@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from environment import PROJECT, SetUpError, install, require_binutils, say, step, virtual_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
 SESSIONS = ["lint", "tests", "faults", "frozen", "desktop", "wheel", "servers", "typing", "docs"]
 ASIDE = ["servers", "typing", "docs"]
@@ -39,17 +40,20 @@ def main(sessions: list[str]) -> int:
     totals: dict[str, int] = {}
     nox = str(programs / "nox")
     wanted = sessions or SESSIONS
-    # What mostly waits or uses one processor runs beside the others, one after the other.
+    # What mostly waits or uses one processor runs beside the others, one after the other, and is shown when it ended.
+    said: dict[str, list[str]] = {one: [] for one in wanted if one in ASIDE}
     with ThreadPoolExecutor(1) as pool:
-        aside = {one: pool.submit(_captured, [nox, "--session", one]) for one in wanted if one in ASIDE}
+        aside = {one: pool.submit(_run_session, [nox, "--session", one], said[one].append) for one in said}
+        hear = partial(_show, totals=totals)
         try:
             for session in wanted:
                 with step(f"nox -s {session}"):
                     if session in aside:
-                        results[session], said = aside[session].result()
-                        _show(said.splitlines(keepends=True), totals)
+                        results[session] = aside[session].result()
+                        for line in said[session]:
+                            hear(line)
                     else:
-                        results[session] = _run_session([nox, "--session", session], totals)
+                        results[session] = _run_session([nox, "--session", session], hear)
         finally:
             pool.shutdown(cancel_futures=True)
     return _summary(results, totals)
@@ -61,23 +65,8 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
-def _captured(command: list[str]) -> tuple[bool, str]:
-    """Run a session; return whether it passed, and what it said."""
-    done = subprocess.run(
-        command,
-        cwd=PROJECT,
-        env=_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return done.returncode == 0, done.stdout
-
-
-def _run_session(command: list[str], totals: dict[str, int]) -> bool:
-    """Show a session's output as it comes; add the counts of pytest's closing lines to the totals."""
+def _run_session(command: list[str], hear: Callable[[str], object]) -> bool:
+    """Run a session, give each line it says to ``hear`` as it comes, and return whether it passed."""
     with subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -87,16 +76,17 @@ def _run_session(command: list[str], totals: dict[str, int]) -> bool:
         text=True,
         errors="replace",
     ) as process:
-        _show(process.stdout or (), totals)
+        for line in process.stdout or ():
+            hear(line)
     return process.returncode == 0
 
 
-def _show(lines: Iterable[str], totals: dict[str, int]) -> None:
-    for line in lines:
-        print(line, end="", flush=True)
-        closing = CLOSING_LINE.match(line)
-        for number, word in re.findall(r"(\d+) ([a-z]+)", closing.group(1)) if closing else ():
-            totals[word] = totals.get(word, 0) + int(number)
+def _show(line: str, totals: dict[str, int]) -> None:
+    """Show a line; add the counts of pytest's closing lines to the totals."""
+    print(line, end="", flush=True)
+    closing = CLOSING_LINE.match(line)
+    for number, word in re.findall(r"(\d+) ([a-z]+)", closing.group(1)) if closing else ():
+        totals[word] = totals.get(word, 0) + int(number)
 
 
 def _summary(results: dict[str, bool], totals: dict[str, int]) -> int:
