@@ -8,13 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from freezekit.runtime.fleet import tasks
-from freezekit.runtime.fleet.workers import WorkerPool, can_start_workers, processors
+from freezekit.runtime.fleet.process import can_start_workers
+from freezekit.runtime.fleet.workers import WorkerPool, processors
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
 _IN_FLIGHT = 64
+_UPGRADES = 16
 # So many files are looked at before it is worth to start processes for looking.
 _LOOKED_AT_HERE = 512
 
@@ -24,10 +26,11 @@ class Crew:
 
     Attributes:
         in_flight: How many tasks may wait or run at once.
+        upgrades: How many of them if they are upgrades, which are quick as a rule.
         looks_here: How many files are looked at in this process before others are handed out.
     """
 
-    in_flight = 1
+    in_flight = upgrades = 1
     looks_here = sys.maxsize
 
     def __init__(self, cancel: Callable[[], object] | threading.Event | None = None) -> None:
@@ -63,7 +66,7 @@ class OwnWorkers(Crew):
     def __init__(self, count: int) -> None:
         super().__init__()
         self._pool = WorkerPool(count)
-        self.in_flight = 2 * count
+        self.in_flight, self.upgrades = 2 * count, _UPGRADES * count
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Have something done by the next free process."""
@@ -90,7 +93,7 @@ class Lent(Crew):
     def __init__(self, executor: Executor) -> None:
         super().__init__()
         self._executor = executor
-        self.in_flight = 2 * getattr(executor, "_max_workers", _IN_FLIGHT)
+        self.in_flight = self.upgrades = 2 * getattr(executor, "_max_workers", _IN_FLIGHT)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Have something done; an executor that takes nothing any more answers with the reason."""

@@ -233,6 +233,7 @@ class _Fleet:
 
     def _upgrade(self, todo: Iterator[Entry]) -> None:
         """Hand out what is to do."""
+        most = self._crew.upgrades if self._limits.failures is None else self._crew.in_flight
         while not self._is_stopped():
             entry = self._held.pop() if self._held else next(todo, None)
             if entry is None:
@@ -242,7 +243,7 @@ class _Fleet:
                 self._wait(len(self._running) - 1)
                 continue
             self._start(entry)
-            self._wait(self._crew.in_flight - 1)
+            self._wait(most - 1)
 
     def _has_enough_servers(self) -> bool:
         most = self._limits.servers

@@ -14,18 +14,37 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
     from typing import Any
 
 VARIABLE = "FREEZEKIT_WORKER"
 # One upgrade of a small document makes thousands; at Python's own 700 to 2,000 it would collect all the time.
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
+_LENGTH_BYTES = 8
 
 
 def pipe_name(descriptor: int) -> str:
     """Return what tells a pipe from every other, as far as the system does."""
     found = os.fstat(descriptor)
     return f"{found.st_dev}:{found.st_ino}"
+
+
+def framed(answer: object) -> bytes:
+    """Return something as bytes that say how many they are."""
+    content = pickle.dumps(answer)
+    return len(content).to_bytes(_LENGTH_BYTES, "little") + content
+
+
+def whole_frames(received: bytearray) -> Iterator[bytes]:
+    """Remove what is there in whole from the bytes that were received, and yield it, one content after the other."""
+    while len(received) >= (start := _LENGTH_BYTES):
+        end = start + int.from_bytes(received[:start], "little")
+        if len(received) < end:
+            return
+        content = bytes(received[start:end])
+        del received[:end]
+        yield content
 
 
 def serve() -> None:
@@ -49,7 +68,7 @@ def serve() -> None:
     is_settled = False
     with _pipes() as (asked_for, answers):
         while (task := _next(asked_for)) is not None:
-            pickle.dump(_answer(*task), answers)
+            answers.write(framed(_answer(*task)))
             answers.flush()
             if task[0] is tasks.upgrade and not is_settled:
                 # Alembic is loaded, for good: looking through it for garbage again and again would only cost time.
