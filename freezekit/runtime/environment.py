@@ -300,21 +300,20 @@ def _execute(tree: FolderTree, name: str, sha256: str | None) -> ModuleType:
 
 def _compiled(tree: FolderTree, name: str, sha256: str | None, where: str) -> CodeType:
     try:
-        source = tree.read(name)
+        return _compiled_once(tree.read(name), sha256, tree.root, where)
     except OSError as error:
         raise InvalidMigrations(tree.root, [f"{where} cannot be read: {error.strerror or error}"]) from error
-    if sha256 is not None and digest(source) != sha256:
-        raise InvalidMigrations(tree.root, [f"{where} is not the file that was shipped: its content was altered"])
-    try:
-        return _compiled_once(source, where)
-    except (SyntaxError, ValueError) as error:
-        raise InvalidMigrations(tree.root, [f"{where}: {error}"]) from error
 
 
 @lru_cache(maxsize=64)
-def _compiled_once(source: bytes, where: str) -> CodeType:
+def _compiled_once(source: bytes, sha256: str | None, root: str, where: str) -> CodeType:
     """Compile a script; one process may upgrade many databases with the same scripts."""
-    return compile(source, where, "exec", dont_inherit=True)
+    if sha256 is not None and digest(source) != sha256:
+        raise InvalidMigrations(root, [f"{where} is not the file that was shipped: its content was altered"])
+    try:
+        return compile(source, where, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise InvalidMigrations(root, [f"{where}: {error}"]) from error
 
 
 class Target:
