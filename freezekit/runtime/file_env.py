@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 from freezekit.errors import MigrationFailed
 from freezekit.runtime.environment import Run, Target
 from freezekit.runtime.job import check_result, execute_env
-from freezekit.runtime.sqlite_file import quoted, read_contents
+from freezekit.runtime.sqlite_file import ask, quoted, read_contents
 from freezekit.runtime.sqlite_upgrade import same_file
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class FileTarget(Target):
         def heads() -> tuple[str, ...]:
             try:
                 select = f"SELECT version_num FROM {quoted(context.version_table)}"  # noqa: S608 - quoted
-                return tuple(row[0] for row in self._connection.execute(select))
+                return tuple(row[0] for row in ask(self._connection, select))
             except sqlite3.OperationalError:  # most of all: there is no such table yet
                 return ask_alembic()
 

@@ -53,6 +53,8 @@ class GuardedConnection(sqlite3.Connection):
     """The connection env.py is given; its transaction belongs to the upgrade, not to env.py.
 
     Attributes:
+        page_size: Bytes of one of its pages.
+        is_logged: The file has a write-ahead log.
         undone: Something was rolled back, so the upgrade has failed.
         syncs_folder: SQLite has all names of the file's folder on disk before it changes the file, as it does whenever
             it creates a journal: https://www.sqlite.org/atomiccommit.html, section 3.7.
@@ -69,6 +71,8 @@ class GuardedConnection(sqlite3.Connection):
         self._guarding = False
         self._unconfirmed = False
         self._has_journal = False
+        self.page_size = 0
+        self.is_logged = False
         self.syncs_folder = False
         self._beat: Callable[[], bool] = bool
         self.undone = False
@@ -77,12 +81,13 @@ class GuardedConnection(sqlite3.Connection):
 
     def begin(self) -> None:
         """Take the write lock, without waiting; from now on only :meth:`finish` ends the transaction."""
-        (page_size,) = super().execute("PRAGMA page_size").fetchone()
+        (self.page_size,) = super().execute("PRAGMA page_size").fetchone()
         (journal_mode,) = super().execute("PRAGMA journal_mode").fetchone()
+        self.is_logged = journal_mode == "wal"
         settings = {
             "foreign_keys": "ON" if self._references else "OFF",
             "synchronous": "OFF" if self._is_private else "EXTRA",
-            "cache_spill": "ON" if self._is_private else str(MEMORY_BYTES // page_size),
+            "cache_spill": "ON" if self._is_private else str(MEMORY_BYTES // self.page_size),
         }
         if journal_mode == "delete":
             # A journal ends by an overwritten header, which is synced; to remove it takes a sync of its folder.
@@ -112,8 +117,8 @@ class GuardedConnection(sqlite3.Connection):
 
     def claim(self, application_id: int | None) -> None:
         """Mark the file as this application's, unless it bears a mark."""
-        if application_id and not self.execute("PRAGMA application_id").fetchone()[0]:
-            self.execute(f"PRAGMA application_id = {application_id}")
+        if application_id and not super().execute("PRAGMA application_id").fetchone()[0]:
+            super().execute(f"PRAGMA application_id = {application_id}")
 
     def record(self, statements: list[str]) -> None:
         """Collect what is run from now on and changes something, as SQL text with its values."""

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections import Counter
 
-from freezekit.runtime.sqlite_file import quoted
+from freezekit.runtime.sqlite_file import ask, quoted
 
 # What a rule of a table says about a row, not what is wrong with the file: a document may hold such rows for years.
 # https://www.sqlite.org/pragma.html#pragma_integrity_check
@@ -23,7 +23,7 @@ def damage(connection: sqlite3.Connection) -> str | None:
     Raises:
         sqlite3.Error: It was interrupted, or the file cannot be read.
     """
-    for (finding,) in connection.execute(f"PRAGMA quick_check({_MOST_FINDINGS})"):
+    for (finding,) in ask(connection, f"PRAGMA quick_check({_MOST_FINDINGS})"):
         if finding != "ok" and not _ABOUT_CONTENT.match(finding):
             return str(finding)
     return None
@@ -32,18 +32,18 @@ def damage(connection: sqlite3.Connection) -> str | None:
 def dangling_references(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
     """Count the rows that refer to a row that is not there, by referring and referred table."""
     try:
-        return Counter((row[0], row[2]) for row in connection.execute("PRAGMA foreign_key_check"))
+        return Counter((row[0], row[2]) for row in ask(connection, "PRAGMA foreign_key_check"))
     except sqlite3.OperationalError:
         return _checked_one_by_one(connection)
 
 
 def _checked_one_by_one(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = [name for (name,) in ask(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")]
     for table in tables:
         # Columns that refer to something without a unique index cannot be checked, nor be enforced.
         with contextlib.suppress(sqlite3.OperationalError):
-            for row in connection.execute(f"PRAGMA foreign_key_check({quoted(table)})"):
+            for row in ask(connection, f"PRAGMA foreign_key_check({quoted(table)})"):
                 found[row[0], row[2]] += 1
     return found
 

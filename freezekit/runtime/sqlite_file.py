@@ -88,9 +88,9 @@ def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Content
     """Read what a database says of itself, through an open connection."""
     wanted = manifest.version_table or ""
     select = f"SELECT version_num FROM {quoted(wanted)}"  # noqa: S608 - quoted
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (application_id,) = ask(connection, "PRAGMA application_id").fetchone()
     try:
-        rows = connection.execute(select).fetchall()
+        rows = ask(connection, select).fetchall()
     except sqlite3.OperationalError:
         tables = _tables(connection)
         if wanted in tables:
@@ -99,23 +99,23 @@ def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Content
         return Contents(None, tables, application_id, has_other_chain=shared)
     versions = tuple(sorted(str(row[0]) for row in rows))
     # They matter to an upgrade, and most databases need none.
-    leftovers = () if versions == manifest.heads else tuple(row[0] for row in connection.execute(_LEFTOVERS))
+    leftovers = () if versions == manifest.heads else tuple(row[0] for row in ask(connection, _LEFTOVERS))
     return Contents(versions, (), application_id, leftovers=leftovers)
 
 
 def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
     names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-    return tuple(row[0] for row in connection.execute(names))
+    return tuple(row[0] for row in ask(connection, names))
 
 
 def _tables_with_versions(connection: sqlite3.Connection) -> list[str]:
     """Return the tables that may have a column of versions; asking each for its columns takes longer."""
     names = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%version!_num%' ESCAPE '!'"
-    return [name for (name,) in connection.execute(names)]
+    return [name for (name,) in ask(connection, names)]
 
 
 def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
-    return [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(name)})")]
+    return [row[1] for row in ask(connection, f"PRAGMA table_info({quoted(name)})")]
 
 
 def has_leftover_copy(path: str) -> bool:
@@ -128,6 +128,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def ask(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+    """Run a statement of ours; the connection that env.py is given would look at it as at one of env.py's."""
+    return sqlite3.Connection.execute(connection, sql)
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Return whether an error means that another program holds a lock."""
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
@@ -138,7 +143,7 @@ def version_rows(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     tables = [name for name in _tables_with_versions(connection) if _VERSION in _columns(connection, name)]
     # An application's own table may have such a column, and many rows.
     selects = {name: f"SELECT {_VERSION} FROM {quoted(name)} LIMIT 1000" for name in tables}  # noqa: S608 - quoted
-    return {name: tuple(sorted(str(row[0]) for row in connection.execute(sql))) for name, sql in selects.items()}
+    return {name: tuple(sorted(str(row[0]) for row in ask(connection, sql))) for name, sql in selects.items()}
 
 
 def size_of_file(path: str) -> int:

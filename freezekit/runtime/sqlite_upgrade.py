@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase, UpgradeCancelled
 from freezekit.runtime.files import refuse_missing_folder
 from freezekit.runtime.guard import BEAT_OPERATIONS, GuardedConnection
-from freezekit.runtime.sqlite_file import COPY_SUFFIX, has_leftover_copy, is_busy, opened, opening
+from freezekit.runtime.sqlite_file import COPY_SUFFIX, ask, has_leftover_copy, is_busy, opened, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,15 +166,15 @@ def _retried(path: str, action: Callable[[], T], timeout: float, cancelled: Call
             time.sleep(_POLL_SECONDS)
 
 
-def is_too_large_to_wait(connection: sqlite3.Connection) -> bool:
+def is_too_large_to_wait(connection: GuardedConnection) -> bool:
     """Return whether an upgrade could change more pages than may wait in memory before the file itself is touched.
 
     In write-ahead mode they go to the log, so the file is left alone however much changes.
     """
-    pages, page_size, mode = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "journal_mode")
-    )
-    return bool(mode != "wal" and pages * page_size > IN_PLACE_BYTES)
+    if connection.is_logged:
+        return False
+    (pages,) = ask(connection, "PRAGMA page_count").fetchone()
+    return bool(pages * connection.page_size > IN_PLACE_BYTES)
 
 
 @contextlib.contextmanager
