@@ -380,6 +380,21 @@ def test_a_killed_worker_loses_one_attempt_of_one_database(project: Project) -> 
     assert upgrade_many(files, project.located()).counts["upgraded"] == 1
 
 
+def test_what_a_killed_worker_had_not_begun_counts_as_no_attempt(project: Project) -> None:
+    """Small documents are handed over some at once; the next worker gets them."""
+    project.revision("b2", "a1", DYING)
+    (old,) = old_files(project, "a")
+    files = [old.with_name(f"{number}.db") for number in range(60)]
+    for number, file in enumerate(files):
+        shutil.copyfile(old, file)
+        if number % 20 == 10:
+            Path(f"{file}.deaths").write_text("1")
+    report = upgrade_many(files, project.located(), workers=1)
+    assert report.counts["upgraded"] == 60
+    assert [one.database for one in report if one.attempts != 1] == [str(file) for file in files[10::20]]
+    assert {one.attempts for one in report} == {1, 2}
+
+
 def test_cancelling_rolls_back_what_runs_and_names_the_rest(project: Project) -> None:
     """Also a statement that never ends; what was left is exactly as it was."""
     project.revision("b2", "a1", ENDLESS)

@@ -26,7 +26,7 @@ class Crew:
 
     Attributes:
         in_flight: How many tasks may wait or run at once.
-        upgrades: How many of them if they are upgrades, which are quick as a rule.
+        upgrades: The same of upgrades, of which quick ones can be handed over some at once.
         looks_here: How many files are looked at in this process before others are handed out.
     """
 

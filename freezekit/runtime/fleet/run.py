@@ -233,6 +233,7 @@ class _Fleet:
 
     def _upgrade(self, todo: Iterator[Entry]) -> None:
         """Hand out what is to do."""
+        # What is in flight when enough have failed is finished, so then it should be little.
         most = self._crew.upgrades if self._limits.failures is None else self._crew.in_flight
         while not self._is_stopped():
             entry = self._held.pop() if self._held else next(todo, None)
