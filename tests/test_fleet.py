@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import pickle
@@ -29,6 +30,7 @@ from sqlalchemy.pool import NullPool
 import freezekit
 from freezekit import FleetProgress, FleetReport, Migrations, Outcome, State, Tenant, errors, upgrade_many
 from freezekit.cli import main
+from freezekit.runtime.fleet.entries import Entry, entries
 from freezekit.runtime.fleet.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -349,6 +351,52 @@ def test_patterns_take_no_backups_and_nothing_that_belongs_to_a_database(
     assert len(upgrade_many(f"{tmp_path}/**/*.*", migrations)) == 6
     backups = upgrade_many(f"{tmp_path}/*.bak", migrations, backup=None)
     assert backups.counts["upgraded"] == 5
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*",
+        "*.db",
+        ".*",
+        "?.db",
+        "[ab].d?",
+        "*/*.db",
+        "**/*.db",
+        "**/*",
+        "**",
+        "**/s*/*.db",
+        "**/**/*",
+        "s*/**/*.db",
+        "sub/*",
+        "*/c.db",
+        "no/*",
+        "a.db/*",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "{here}/", "{here}/../{name}/"], ids=["relative", "absolute", "with dots"])
+def test_a_pattern_matches_what_glob_says(
+    prefix: str, pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("a.db", "b.db", ".hidden.db", "sub/c.db", "sub/.d.db", "sub/deep/e.db", ".secret/f.db", "other/x"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "led").symlink_to(tmp_path / "sub", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    whole = prefix.format(here=tmp_path, name=tmp_path.name) + pattern
+    found = [one.name if isinstance(one, Entry) else one[0] for one in entries(whole)]
+    assert sorted(found) == sorted(glob.glob(whole, recursive=True) or [whole])
+
+
+def test_a_pattern_keeps_no_names_of_a_large_folder(tmp_path: Path) -> None:
+    for number in range(20_000):
+        (tmp_path / f"a document with quite a long name {number}.notes").touch()
+    tracemalloc.start()
+    try:
+        assert sum(isinstance(one, Entry) for one in entries(f"{tmp_path}/*.notes")) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_named_like_a_pattern_is_meant_itself(migrations: Migrations, documents: list[Path]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import glob
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from freezekit.errors import FreezekitError, UsageError
@@ -80,12 +83,28 @@ def _is_pattern(one: Any) -> bool:
 
 def _matching(pattern: str) -> Iterator[Entry]:
     matched = False
-    for path in glob.iglob(pattern, recursive=True):
+    for path in _paths(pattern):
         if not path.endswith(_COMPANIONS) and (pattern.endswith(_BACKUP) or not path.endswith(_BACKUP)):
             matched = True
             yield Entry(path, os.path.abspath(path))
     if not matched:
         raise UsageError(f"{pattern} matches no file.")
+
+
+def _paths(pattern: str) -> Iterator[str]:
+    """Yield what ``glob.iglob`` does for a pattern; that keeps all names of the folder of the files in memory."""
+    folders, name = os.path.split(pattern)
+    # "**/" does not match this folder itself, in which "**/*" finds files all the same.
+    if name == "**" or folders.startswith("**") or not glob.has_magic(name):
+        yield from glob.iglob(pattern, recursive=True)
+        return
+    is_meant = re.compile(fnmatch.translate(os.path.normcase(name))).match
+    takes_hidden = name.startswith(".")
+    for folder in glob.iglob(os.path.join(folders, ""), recursive=True) if glob.has_magic(folders) else (folders,):
+        with contextlib.suppress(OSError), os.scandir(folder or os.curdir) as files:
+            for file in files:
+                if is_meant(os.path.normcase(file.name)) and (takes_hidden or not file.name.startswith(".")):
+                    yield os.path.join(folder, file.name)
 
 
 def _entry(one: Any) -> Entry:
