@@ -20,7 +20,7 @@ from pathlib import Path
 from measure import seconds
 
 _PROCESSES = 50
-_LOOPED = 1_000
+_LOOPED = 3_000
 
 
 def copies(original: Path, folder: Path, count: int) -> list[Path]:

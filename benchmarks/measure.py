@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_FEWEST_ROUNDS = 3
+_FEWEST_ROUNDS = 5
 
 
 @dataclass(frozen=True)

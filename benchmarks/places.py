@@ -30,7 +30,7 @@ _WHOLE_FLEET = 0.25
 _CASES = ("status", "locate", "upgrade", "create")
 _WITHOUT_MANIFEST = "bare"
 # Alembic needs seconds to replay so many revisions; a few rounds must do.
-_EFFORTS = {"status": 4.0, "locate": 3.0, "upgrade": 6.0, "create": 10.0}
+_EFFORTS = {"status": 4.0, "locate": 20.0, "upgrade": 6.0, "create": 10.0}
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Workbench:
         hows = ("", ", with backup")
         looped = {"alembic, in a loop": partial(upgraded, count, "alembic", "")}
         whole = {f"freezekit{how}, 2 workers": partial(upgraded, count, "2", how) for how in hows}
-        self.add((SOURCE, "fleet", length), interleaved({**looped, **whole}, Effort(0.0, 3)))
+        self.add((SOURCE, "fleet", length), interleaved({**looped, **whole}, Effort(0.0, 5)))
         part = {
             f"freezekit{how}, {workers} workers": partial(upgraded, count // 5, workers, how)
             for workers in ("1", "2")
