@@ -98,6 +98,17 @@ def test_one_that_was_stopped_is_not_replaced(pool: WorkerPool) -> None:
         pool.submit(abs, -1).result(timeout=10)
 
 
+def test_one_that_is_just_starting_is_stopped_too(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Starting(WorkerProcess):
+        def __init__(self) -> None:
+            super().__init__()
+            pool.kill()
+
+    monkeypatch.setattr(workers, "WorkerProcess", Starting)
+    with pytest.raises(WorkerDied, match="signal 9"):
+        pool.submit(time.sleep, 60).result(timeout=10)
+
+
 def test_what_was_submitted_is_done_before_the_end() -> None:
     pool = WorkerPool(2)
     futures = [pool.submit(abs, -number) for number in range(50)]

@@ -307,7 +307,7 @@ def _compiled(tree: FolderTree, name: str, sha256: str | None, where: str) -> Co
 
 @lru_cache(maxsize=64)
 def _compiled_once(source: bytes, sha256: str | None, root: str, where: str) -> CodeType:
-    """Compile a script; one process may upgrade many databases with the same scripts."""
+    """Compile a script that is the one that was shipped; one process may upgrade many databases with it."""
     if sha256 is not None and digest(source) != sha256:
         raise InvalidMigrations(root, [f"{where} is not the file that was shipped: its content was altered"])
     try:
