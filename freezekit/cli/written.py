@@ -8,7 +8,7 @@ import shutil
 import stat
 
 from freezekit.errors import UsageError
-from freezekit.runtime.sqlite_file import open_handle, opening
+from freezekit.runtime.sqlite_file import open_handle, turn
 
 # How a database of SQLite begins, its rollback journal, and its write-ahead log, which may hold the newest rows.
 _DATABASES = (b"SQLite format 3\0", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
@@ -30,7 +30,7 @@ def check_target(path: str, option: str) -> None:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UsageError(f"{option} {path} is no ordinary file, which is not written over: name another one.")
-        with opening:
+        with turn:
             handle = open_handle(path)
             if handle is not None:
                 start = os.pread(handle, 16, 0)

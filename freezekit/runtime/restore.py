@@ -39,11 +39,13 @@ from freezekit.runtime.files import (
 from freezekit.runtime.reports import State
 from freezekit.runtime.space import document_size, refuse_unfit, spaces
 from freezekit.runtime.sqlite_file import (
+    closed_in_turn,
     is_busy,
     open_handle,
     opened,
     read_contents,
     size_of_file,
+    turn,
     version_rows,
 )
 from freezekit.runtime.sqlite_upgrade import held_alone
@@ -130,7 +132,8 @@ def _put(source: sqlite3.Connection, backup: str, path: str, manifest: Manifest,
             kept = _keep(document, path, manifest)
             _write_over(source, document)
         return kept
-    return _put_over_damaged(source, path, timeout)
+    with turn:
+        return _put_over_damaged(source, path, timeout)
 
 
 def _is_readable(path: str, manifest: Manifest, timeout: float) -> bool:
@@ -160,7 +163,7 @@ def _is_readable(path: str, manifest: Manifest, timeout: float) -> bool:
 @contextlib.contextmanager
 def _alone(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
     """Hold SQLite's exclusive lock without a transaction, which the backup API could not work inside."""
-    with contextlib.closing(_retried(lambda: _try_alone(path), path, timeout)) as connection:
+    with closed_in_turn(_retried(lambda: _try_alone(path), path, timeout)) as connection:
         yield connection
 
 
@@ -214,7 +217,7 @@ def _write_over(source: sqlite3.Connection, document: sqlite3.Connection) -> Non
 def _put_over_damaged(source: sqlite3.Connection, path: str, timeout: float) -> str:
     """Keep the bytes of a document that cannot be read, then write over it, or replace it where SQLite cannot."""
     if open_handle(path) is not None:
-        # Closing the file once more would drop the locks that this process has on it.
+        # Closing the file once more would drop the locks that this process has on it; none comes while it is our turn.
         raise DatabaseInUse(path, 0.0)
     with open(path, "r+b", buffering=0) as held:
         _retried(lambda: _try_lock(held), path, timeout)

@@ -31,8 +31,13 @@ _COPIED_BYTES = 1024 * 1024
 _VERSION = "version_num"
 COPY_SUFFIX = ".freezekit-upgrading"
 """Ends the name of the private copy of an upgrade that cannot run in place."""
-opening = _thread.RLock()
-"""Held while a file is read without SQLite, and while one is opened to be locked: see :func:`open_handle`."""
+turn = _thread.RLock()
+"""Held while a file is read without SQLite, while SQLite opens or closes one, and while it takes the lock to write.
+
+To close any handle of a file drops the POSIX locks of the whole process on it. SQLite knows that, and yet closes one if
+it saw none of its locks a moment before; another thread may have taken one since (``unixClose`` in its os_unix.c; seen
+with 3.40 and 3.54).
+"""
 # alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
 _LEFTOVERS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '_alembic_tmp_*'"
 
@@ -175,10 +180,21 @@ def opened(path: str, timeout: float, *, is_long: bool = False, alone: bool = Fa
         alone: Whether nothing else in this process can have the file open.
     """
     with contextlib.ExitStack() as copies:
-        with contextlib.nullcontext() if alone else opening:
+        with turn:
             name, how = _way_to_open(path, copies, is_long=is_long, alone=alone)
-        with contextlib.closing(sqlite3.connect(file_uri(name, how), uri=True, timeout=timeout)) as connection:
+            connection = sqlite3.connect(file_uri(name, how), uri=True, timeout=timeout)
+        with closed_in_turn(connection):
             yield connection
+
+
+@contextlib.contextmanager
+def closed_in_turn(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Yield a connection, and close it when no other thread is just taking a lock: see :data:`turn`."""
+    try:
+        yield connection
+    finally:
+        with turn:
+            connection.close()
 
 
 def _way_to_open(path: str, copies: contextlib.ExitStack, *, is_long: bool, alone: bool) -> tuple[str, str]:
@@ -208,7 +224,7 @@ def open_handle(path: str) -> int | None:
     """Return a handle through which this process has the file open already, or None.
 
     Opening and closing the file once more would drop the locks SQLite holds on it in this process; while
-    :data:`opening` is held, no other thread begins to hold one.
+    :data:`turn` is held, no other thread begins to hold one.
     https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system that has /dev/fd.
     """
     wanted = os.stat(path)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase, UpgradeCancelled
 from freezekit.runtime.files import refuse_missing_folder
 from freezekit.runtime.guard import BEAT_OPERATIONS, GuardedConnection
-from freezekit.runtime.sqlite_file import COPY_SUFFIX, ask, has_leftover_copy, is_busy, opened, opening
+from freezekit.runtime.sqlite_file import COPY_SUFFIX, ask, closed_in_turn, has_leftover_copy, is_busy, opened, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,16 +62,22 @@ def write_locked(
         UpgradeCancelled: ``cancelled`` said so while waiting.
     """
     is_new = not os.path.exists(path)
-    with opening:
+    with turn:
         connection = _named(path, lambda: GuardedConnection(path, is_private=is_private, references=references))
     try:
-        _named(path, lambda: _retried(path, connection.begin, timeout, cancelled))
+        _named(path, lambda: _retried(path, lambda: _begin(connection), timeout, cancelled))
         connection.beat_with(cancelled)
         yield connection
     finally:
         connection.finish("ROLLBACK")
-        connection.really_close()
+        with turn:
+            connection.really_close()
         _remove_if_empty(path, was_there=not is_new)
+
+
+def _begin(connection: GuardedConnection) -> None:
+    with turn:
+        connection.begin()
 
 
 @contextlib.contextmanager
@@ -92,23 +98,23 @@ def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], boo
     connection = _named(path, lambda: _retried(path, lambda: held_alone(path), timeout, cancelled))
     connection.set_progress_handler(cancelled, BEAT_OPERATIONS)
     try:
-        yield connection
+        with closed_in_turn(connection):
+            yield connection
     finally:
-        connection.close()
         _remove_if_empty(path, was_there=not is_new)
 
 
 def held_alone(path: str) -> sqlite3.Connection:
     """Return a connection that holds SQLite's exclusive lock and has no transaction open; it does not wait."""
-    with opening:
+    with turn:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        for statement in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = EXTRA", "BEGIN EXCLUSIVE", "COMMIT"):
-            connection.execute(statement)
-    except BaseException:
-        # An open handle in write-ahead mode would keep everybody from locking the file, this program too.
-        connection.close()
-        raise
+        try:
+            for one in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = EXTRA", "BEGIN EXCLUSIVE", "COMMIT"):
+                connection.execute(one)
+        except BaseException:
+            # An open handle in write-ahead mode would keep everybody from locking the file, this program too.
+            connection.close()
+            raise
     return connection
 
 
@@ -230,7 +236,8 @@ def sweep(path: str) -> None:
 def set_journal_mode(path: str, mode: str) -> None:
     """Give a file the journal mode its env.py asked for, if it is one that the file keeps; no harm if that fails."""
     if mode in ("wal", "delete"):
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
+        no_harm = contextlib.suppress(sqlite3.Error)
+        with turn, no_harm, contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
             connection.execute(f"PRAGMA journal_mode = {mode}")
 
 

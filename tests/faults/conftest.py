@@ -32,8 +32,8 @@ def factor(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def server(run_folder: Path) -> Iterator[Server]:
-    """The process whose system calls can be made to fail; needs Linux and a C compiler."""
+def shim(run_folder: Path) -> Path:
+    """What stands between a program and its system calls; needs Linux and a C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if sys.platform != "linux" or compiler is None:
         pytest.skip("faults of system calls need Linux and a C compiler")
@@ -42,6 +42,12 @@ def server(run_folder: Path) -> Iterator[Server]:
         if not shim.exists():
             command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(shim), str(HERE / "shim.c"), "-ldl"]
             subprocess.run(command, check=True)
+    return shim
+
+
+@pytest.fixture(scope="session")
+def server(shim: Path) -> Iterator[Server]:
+    """The process whose system calls can be made to fail."""
     running = Server(shim)
     yield running
     running.stop()

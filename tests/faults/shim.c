@@ -1,5 +1,6 @@
 /* Stands between a program and the system calls that change files below one folder: counts them, fails or kills at the
- * n-th, and writes down what each did. Loaded with LD_PRELOAD; armed through fault_arm(). */
+ * n-th, and writes down what each did; or makes closing them take long. Loaded with LD_PRELOAD; armed through fault_arm()
+ * and fault_slow_close(). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,6 +18,7 @@ static char folder[PATH_MAX];
 static long point = -1, calls = 0;
 static int action = 0; /* an errno, or 0 for SIGKILL */
 static int log_handle = -1;
+static int close_takes = 0; /* microseconds */
 
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
 
@@ -30,6 +32,12 @@ void fault_arm(const char *where, long at, int what, const char *log)
 }
 
 long fault_calls(void) { return calls; }
+
+void fault_slow_close(const char *where, int microseconds)
+{
+    strncpy(folder, where, sizeof folder - 1);
+    close_takes = microseconds;
+}
 
 static int inside(const char *path) { return folder[0] && !strncmp(path, folder, strlen(folder)); }
 
@@ -144,6 +152,13 @@ int rename(const char *from, const char *to)
         note('r', name, 0, target, strlen(target));
     }
     return REAL("rename", int (*)(const char *, const char *))(from, to);
+}
+
+int close(int handle)
+{
+    char name[PATH_MAX];
+    if (close_takes && concerned(handle, name)) usleep(close_takes);
+    return REAL("close", int (*)(int))(handle);
 }
 
 static int opens(const char *real, const char *path, int flags, mode_t mode)
