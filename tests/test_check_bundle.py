@@ -275,17 +275,65 @@ def hostile_tar(path: Path, members: list[tarfile.TarInfo]) -> Path:
     ("kind", "name", "link"),
     [
         (tarfile.REGTYPE, "../outside.txt", ""),
-        (tarfile.SYMTYPE, "link", "/etc/passwd"),
-        (tarfile.SYMTYPE, "link", "../../../../etc/passwd"),
+        (tarfile.REGTYPE, "lib/../../outside.txt", ""),
+        (tarfile.SYMTYPE, "../outside.txt", "app"),
+        (tarfile.LNKTYPE, "../outside.txt", "app"),
         (tarfile.LNKTYPE, "link", "../../etc/passwd"),
+        (tarfile.LNKTYPE, "link", "/etc/passwd"),
     ],
 )
 def test_a_tar_that_leads_out_of_its_folder_is_refused(kind: bytes, name: str, link: str, tmp_path: Path) -> None:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, link
-    with pytest.raises(UnreadableBundle, match="unpacked"), open_bundle(hostile_tar(tmp_path / "a.tar", [member])):
+    packed = hostile_tar(tmp_path / "a.tar", [member])
+    with pytest.raises(UnreadableBundle, match="leads out of it"), open_bundle(packed):
         pass
     assert not list(tmp_path.parent.rglob("outside.txt"))
+
+
+def linked_tar(path: Path, files: Files, links: Mapping[str, str], kind: bytes = tarfile.SYMTYPE) -> Path:
+    """Write a tar archive with links at its end."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            add_to_tar(archive, f"./opt/app/{name}", content, MODES.get(name, 0o644))
+        for name, target in links.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no links of this kind")
+def test_links_in_a_package_lead_to_what_is_in_it(files: Files, tmp_path: Path) -> None:
+    """Debian wants links from one top folder to another to be absolute; the key is the one that is linked to."""
+    key = {"key.pem": b"-----BEGIN PRIVATE KEY-----"}
+    links = {"usr/share/one.pem": "/opt/app/key.pem", "usr/two.pem": "../opt/app/key.pem"}
+    report = check(linked_tar(tmp_path / "app.tar", {**files, **key}, links))
+    shown = {finding.file for finding in report.findings if finding.id == "FK142"}
+    assert {name.rpartition("/")[2] for name in shown if name} == {"key.pem", "one.pem", "two.pem"}
+    same = check(linked_tar(tmp_path / "same.tar", {**files, **key}, {"x.pem": "./opt/app/key.pem"}, tarfile.LNKTYPE))
+    assert len([one for one in same.findings if one.id == "FK142"]) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no links of this kind")
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../../../../etc/passwd", "/../etc/passwd", "nowhere"])
+def test_a_link_in_a_package_to_elsewhere_in_the_system_is_left_out(target: str, files: Files, tmp_path: Path) -> None:
+    links = {"usr/key.pem": target, "usr/below": target.removesuffix("/passwd"), "usr/way.pem": "below/passwd"}
+    assert check(linked_tar(tmp_path / "app.tar", files, links)).findings == ()
+    (tmp_path / "secret.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    assert check(linked_tar(tmp_path / "own.tar", files, {"key.pem": f"{tmp_path}/secret.pem"})).findings == ()
+
+
+def test_a_member_below_a_link_of_a_tar_is_not_written_through_it(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("way")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
+        archive.addfile(link)
+        for name, content in {**files, "way/harm": b"harm"}.items():
+            add_to_tar(archive, name, content, MODES.get(name, 0o644))
+    assert check(tmp_path / "a.tar").findings == ()
+    assert os.listdir(tmp_path / "outside") == []
 
 
 def linked_zip(path: Path, files: Files, links: Mapping[str, str]) -> Path:

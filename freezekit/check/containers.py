@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
+import posixpath
 import shutil
 import stat
 import struct
@@ -17,7 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from freezekit.check.appimage import unpack_appimage
 from freezekit.check.contents import MEMBER_LIMIT, refuse_escape
@@ -104,13 +105,17 @@ def _unpack_zip(path: str, folder: str) -> dict[str, int]:
 
 def _link(folder: str, name: str, target: str) -> None:
     """Make a link as one of the archive, unless it leads out of the folder or this system cannot."""
-    place = os.path.join(folder, *name.split("/"))
+    place = _place(folder, name)
     root = os.path.realpath(folder)
     meant = os.path.realpath(os.path.join(os.path.dirname(place), target))
     if not os.path.isabs(target) and (meant + os.sep).startswith(root + os.sep):
         with contextlib.suppress(OSError, NotImplementedError):
             os.makedirs(os.path.dirname(place), exist_ok=True)
             os.symlink(target, place)
+
+
+def _place(folder: str, name: str) -> str:
+    return os.path.join(folder, *name.split("/"))
 
 
 def _limit(path: str, count: int, size: int) -> None:
@@ -124,16 +129,34 @@ def _unpack_tar(path: str, folder: str) -> dict[str, int]:
 
 
 def _extract_tar(archive: tarfile.TarFile, path: str, folder: str) -> dict[str, int]:
-    if not hasattr(tarfile, "data_filter"):
-        raise UnreadableBundle(path, "this Python unpacks no tar archives safely: use its newest patch release")
-    modes, count, size = {}, 0, 0
+    """Unpack what a bundle can consist of.
+
+    The filters of tarfile are missing in Python 3.10.11, 3.11.3 and before, and refuse a whole Debian package for one
+    link to elsewhere in the system.
+    """
+    modes, links, count, size = {}, {}, 0, 0
     for member in archive:
         count, size = count + 1, size + member.size
         _limit(path, count, size)
-        if member.isreg():
-            modes[os.path.normpath(member.name).replace(os.sep, "/")] = stat.S_IMODE(member.mode)
-        if member.isreg() or member.isdir() or member.issym() or member.islnk():
-            archive.extract(member, folder, filter="data")
+        name = posixpath.normpath(member.name.lstrip("/"))
+        refuse_escape(name, path)
+        if member.issym():
+            links[name] = member.linkname
+        elif member.isreg() or member.islnk():
+            place = _place(folder, name)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            if member.islnk():
+                refuse_escape(member.linkname, path)
+                os.link(_place(folder, member.linkname), place)
+                continue
+            modes[name] = stat.S_IMODE(member.mode)
+            with open(place, "wb") as file:
+                shutil.copyfileobj(cast("IO[bytes]", archive.extractfile(member)), file)
+    # Last, so that nothing is unpacked through them.
+    for name, target in links.items():
+        # Where a package is installed, its root is the system's.
+        absolute = target.startswith("/")
+        _link(folder, name, posixpath.relpath(target, f"/{posixpath.dirname(name)}") if absolute else target)
     return modes
 
 
