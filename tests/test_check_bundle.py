@@ -286,7 +286,7 @@ def test_a_tar_that_leads_out_of_its_folder_is_refused(kind: bytes, name: str, l
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, link
     packed = hostile_tar(tmp_path / "a.tar", [member])
-    with pytest.raises(UnreadableBundle, match="leads out of it"), open_bundle(packed):
+    with pytest.raises(UnreadableBundle, match=r"leads out of it|unpacked"), open_bundle(packed):
         pass
     assert not list(tmp_path.parent.rglob("outside.txt"))
 
@@ -322,6 +322,55 @@ def test_a_link_in_a_package_to_elsewhere_in_the_system_is_left_out(target: str,
     assert check(linked_tar(tmp_path / "app.tar", files, links)).findings == ()
     (tmp_path / "secret.pem").write_text("-----BEGIN PRIVATE KEY-----")
     assert check(linked_tar(tmp_path / "own.tar", files, {"key.pem": f"{tmp_path}/secret.pem"})).findings == ()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no links of this kind")
+def test_second_names_in_a_tar_are_read_as_they_are(tmp_path: Path) -> None:
+    """GNU tar writes the second name of a link as a hard link to it, and a name twice if it packed it twice."""
+    link, again = tarfile.TarInfo("here/link"), tarfile.TarInfo("there/again")
+    link.type, link.linkname = tarfile.SYMTYPE, "../program"
+    again.type, again.linkname = tarfile.LNKTYPE, "here/link"
+    hard = tarfile.TarInfo("hard")
+    hard.type, hard.linkname, hard.mode = tarfile.LNKTYPE, "./program", 0o755
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for content in (b"old", b"new"):
+            add_to_tar(archive, "program", content, 0o755)
+        for member in (link, again, hard, hard):
+            archive.addfile(member)
+    with containers.unpacked(str(tmp_path / "a.tar"), "tar") as (folder, modes):
+        names = ("program", "here/link", "there/again", "hard")
+        assert {(Path(folder) / name).read_bytes() for name in names} == {b"new"}
+        assert os.readlink(Path(folder) / "there/again") == "../program"
+        assert modes == {"program": 0o755, "hard": 0o755}
+
+
+def test_a_size_below_nothing_makes_no_room_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "UNPACKED_LIMIT", 100_000)
+    folder = tarfile.TarInfo("folder")
+    folder.type, folder.size = tarfile.DIRTYPE, -(10**12)
+    file = tarfile.TarInfo("file")
+    file.size = 200_000
+    content = folder.tobuf(tarfile.GNU_FORMAT) + file.tobuf(tarfile.GNU_FORMAT) + bytes(200_192 + 1024)
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(UnreadableBundle, match="more than"), open_bundle(tmp_path / "a.tar"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no links of this kind")
+def test_a_link_that_others_lead_elsewhere_writes_nothing_there(tmp_path: Path) -> None:
+    """Here "a" leads to inside of the folder when it is made, and four folders above it once "p/q/r/s" is a link."""
+    links = {"a": "p/q/r/s/../../../../home", "p/q/r/s": "../../..", "a/evil/one": "../../2/3/4/folder"}
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
+    folder, home = tmp_path / "1/2/3/4/folder", tmp_path / "1/home"
+    folder.mkdir(parents=True)
+    home.mkdir()
+    containers._unpack_tar(str(tmp_path / "a.tar"), str(folder))
+    assert os.path.realpath(folder / "a") == str(home)
+    assert os.listdir(home) == []
 
 
 def test_a_member_below_a_link_of_a_tar_is_not_written_through_it(files: Files, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import tracemalloc
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -234,6 +235,7 @@ NONSENSE: dict[Any, type[Exception]] = {
     "": errors.UsageError,
     "a\0b": errors.UsageError,
     "nodialect://x": errors.UsageError,
+    "/no\0where/[ab].db": errors.UsageError,
     "*.nothing": errors.UsageError,
     b"bytes": errors.UsageError,
 }
@@ -337,6 +339,87 @@ def test_one_file_by_several_names_is_upgraded_once(
     assert report.ok
 
 
+def test_a_file_that_took_the_number_of_another_is_no_duplicate(project: Project) -> None:
+    """Programs that save through a temporary file give numbers free, and file systems give them out again."""
+    project.table("b2", "a1")
+    files = old_files(project, "ab")
+
+    def saved_meanwhile() -> Iterator[Path]:
+        yield from [files[0], *(Path(f"absent {number}") for number in range(300))]
+        files[0].replace(files[1])
+        os.utime(files[1], ns=(1, 1))
+        yield files[1]
+
+    found = by_name(upgrade_many(saved_meanwhile(), project.located(), workers=1))
+    assert (found["b.db"].result, found["a.db"].result) == ("upgraded", "failed")
+
+
+def test_a_file_that_is_gone_by_the_time_of_its_upgrade_is_not_made_anew(project: Project) -> None:
+    """Whoever renamed it has it, and an empty one in its place would pass for the document."""
+    project.table("b2", "a1")
+    files = old_files(project, "abc")
+    with closing(sqlite3.connect(files[0])) as connection, connection:
+        connection.execute("CREATE TABLE more AS SELECT zeroblob(100000)")  # it is upgraded first
+
+    def move(progress: FleetProgress) -> None:
+        if progress.done == 1:
+            files[2].rename(f"{files[2]}.moved")
+
+    report = upgrade_many(files, project.located(), workers=1, on_progress=move, stop_after_failures=9)
+    (failed,) = report.failures
+    assert (failed.database, type(failed.error), files[2].exists()) == (str(files[2]), errors.NotADatabase, False)
+    assert "no such file" in str(failed.error)
+    assert report.counts["upgraded"] == 2
+
+
+@pytest.mark.parametrize("name", ["sqlite:///{0}", "sqlite+pysqlite:///{0}", "{0}"])
+def test_a_tenant_with_a_file_is_that_file(name: str, project: Project, documents: list[Path]) -> None:
+    """It is looked at, upgraded once, and not created."""
+    project.table("b2", "a1")
+    (old,) = old_files(project, "a")
+    absent = documents[0].with_name("absent.db")
+    given = [Tenant(name.format(one), None, {"name": "x"}) for one in (old, absent)]
+    report = upgrade_many([old, *given, Tenant(name.format(absent))], project.located(), workers=1)
+    assert [one.result for one in report if one.database == str(old)].count("upgraded") == 1
+    assert report.counts == {"upgraded": 1, "current": 0, "failed": 2, "left": 0, "duplicate": 1}
+    assert not absent.exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:secret@h1:5432,h2:5433/db", "postgresql://u:se@cr:et@h/db", "no+such://u:secret@h/db"],
+)
+def test_a_line_that_is_no_url_shows_no_password(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list").write_text(url)
+    for given in ([url], ["--from-file", str(tmp_path / "list")], ["--url", url, "--url-query", "SELECT 1"]):
+        assert main(["upgrade-many", *given, "--json", *HERE]) in (1, 2)
+        said = "".join(capsys.readouterr())
+        assert "secret" not in said
+        assert "se@cr" not in said
+        assert "UsageError" in said
+    assert "secret" not in str(Tenant(url))
+
+
+def test_what_cannot_be_looked_at_fails_alone(
+    migrations: Migrations, documents: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that was left within a transaction is looked at in a copy, for which there may be no room."""
+    with closing(sqlite3.connect(documents[0], isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9999) SELECT x FROM n"
+        connection.execute(f"CREATE TABLE more AS {rows}")
+        for end in ("", "-journal"):
+            shutil.copyfile(f"{documents[0]}{end}", tmp_path / f"left.db{end}")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    report = upgrade_many([tmp_path / "left.db", *documents], migrations, workers=1)
+    (failed,) = report.failures
+    assert (failed.database, type(failed.error)) == (str(tmp_path / "left.db"), errors.NotADatabase)
+    assert report.counts["upgraded"] == 6
+    assert "cannot be looked at" in (migrations.status(tmp_path / "left.db").reason or "")
+
+
 def test_patterns_take_no_backups_and_nothing_that_belongs_to_a_database(
     migrations: Migrations, documents: list[Path], tmp_path: Path
 ) -> None:
@@ -388,12 +471,16 @@ def test_a_pattern_matches_what_glob_says(
     assert sorted(found) == sorted(glob.glob(whole, recursive=True) or [whole])
 
 
-def test_a_pattern_keeps_no_names_of_a_large_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pattern", ["{here}/*.notes", "*.notes", "**/*.notes"])
+def test_a_pattern_keeps_no_names_of_a_large_folder(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(20_000):
         (tmp_path / f"a document with quite a long name {number}.notes").touch()
+    monkeypatch.chdir(tmp_path)
     tracemalloc.start()
     try:
-        assert sum(isinstance(one, Entry) for one in entries(f"{tmp_path}/*.notes")) == 20_000
+        assert sum(isinstance(one, Entry) for one in entries(pattern.format(here=tmp_path))) == 20_000
         assert tracemalloc.get_traced_memory()[1] < 200_000
     finally:
         tracemalloc.stop()
@@ -471,6 +558,36 @@ def test_cancelling_rolls_back_what_runs_and_names_the_rest(project: Project) ->
     }  # fmt: skip
 
 
+def test_cancelling_is_heard_while_answers_come(project: Project) -> None:
+    """What is handed out, but not begun, is left."""
+    project.revision("b2", "a1", "import time; time.sleep(0.1)")
+    (old,) = old_files(project, "a")
+    files = [old.with_name(f"{number}.db") for number in range(30)]
+    for file in files:
+        shutil.copyfile(old, file)
+    enough = threading.Event()
+    report = upgrade_many(files, project.located(), workers=2, cancel=enough, on_progress=lambda _one: enough.set())
+    assert report.counts["left"] > 20
+    assert report.counts["upgraded"] + report.counts["left"] == 30
+
+
+def test_ctrl_c_while_files_are_looked_at_tells_each_once(migrations: Migrations, documents: list[Path]) -> None:
+    upgrade_many(documents[:1], migrations, backup=None)
+    files = [documents[0].with_name(f"{number}.db") for number in range(1600)]
+    for file in files:
+        shutil.copyfile(documents[0], file)
+    told: list[str] = []
+
+    def interrupted(progress: FleetProgress) -> None:
+        told.append(progress.outcome.database)
+        if progress.done == 600:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upgrade_many(files, migrations, workers=2, on_progress=interrupted)
+    assert sorted(told) == sorted(map(str, files))
+
+
 @pytest.fixture
 def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a frozen program that was built without the hooks: it cannot start itself as a worker."""
@@ -542,6 +659,29 @@ def test_the_rest_is_left_after_so_many_failures(project: Project) -> None:
     assert 2 <= report.counts["failed"] <= 4  # what was handed out already is finished
     assert report.counts["failed"] + report.counts["left"] == 8
     assert {file: content(file) for file in files} == before
+
+
+class _Handing(Executor):
+    """Hands everything on, and does not say to how many workers, as the executor of a cluster."""
+
+    def __init__(self, workers: Executor) -> None:
+        self._workers = workers
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self._workers.submit(fn, *args, **kwargs)
+
+
+def test_what_an_executor_has_not_begun_is_left_after_so_many_failures(project: Project) -> None:
+    project.revision("b2", "a1", "raise ValueError('never')")
+    (old,) = old_files(project, "a")
+    files = [old.with_name(f"{number}.db") for number in range(60)]
+    for file in files:
+        shutil.copyfile(old, file)
+    with ThreadPoolExecutor(1) as threads:
+        crew = _Handing(threads)
+        report = upgrade_many(files, project.located(), executor=crew, stop_after_failures=2)
+    assert 2 <= report.counts["failed"] <= 10
+    assert report.counts["failed"] + report.counts["left"] == 60
 
 
 def _threads() -> Executor:
@@ -793,6 +933,25 @@ class TestCommandLine:
         }
         unusable = names[str(odd)]["error"] or {"type": "UsageError", "message": "rename it"}
         assert (unusable["type"], "rename it" in unusable["message"]) == ("UsageError", True)
+
+    def test_a_line_of_a_list_is_no_pattern(
+        self, documents: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A file that is gone by now must not stand for another one."""
+        documents[0].rename(tmp_path / "gone1.db")
+        (tmp_path / "list").write_text(f"{tmp_path}/gone[1].db\n")
+        before = (tmp_path / "gone1.db").read_bytes()
+        assert main(["upgrade-many", "--from-file", str(tmp_path / "list"), *HERE]) == 1
+        assert "no such file" in capsys.readouterr().out
+        assert (tmp_path / "gone1.db").read_bytes() == before
+
+    def test_an_error_of_the_command_itself_is_one_line_too(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for arguments in (["--from-file", str(tmp_path / "absent")], ["--no-such-option"], []):
+            assert main(["upgrade-many", *arguments, "--json", *HERE]) != 0
+            (only,) = self.lines(capsys)
+            assert only["error"]["type"] in ("FileNotFoundError", "UsageError")
 
     def test_a_list_is_read_from_standard_input(self, documents: list[Path]) -> None:
         command = [sys.executable, "-m", "freezekit", "upgrade-many", "--from-file", "-", *HERE]

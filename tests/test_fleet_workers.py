@@ -16,6 +16,7 @@ from freezekit.runtime.fleet.workers import WorkerDied, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MANY = 400
 
@@ -70,6 +71,28 @@ def test_one_that_dies_loses_only_what_it_was_doing(pool: WorkerPool, rounds: li
         else:
             assert one.result() == number
     assert max(rounds) > 1
+
+
+def test_what_one_had_answered_before_it_died_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The program may be about to hand it more, with answers still to read; nothing is done twice."""
+    receive = WorkerProcess.receive
+
+    def slowly(process: WorkerProcess) -> list[Any]:
+        answers = receive(process)
+        time.sleep(0.01)  # meanwhile it goes on, as far as to its end
+        return answers
+
+    monkeypatch.setattr(WorkerProcess, "receive", slowly)
+    folders = [str(tmp_path / str(number)) for number in range(MANY)]
+    with WorkerPool(1) as pool:
+        futures, dying = [], []
+        for number, folder in enumerate(folders):
+            pool.submit(time.sleep, 0.0005)
+            futures.append(pool.submit(os.mkdir, folder))
+            if number % 100 == 50:
+                dying.append(pool.submit(os._exit, 7))
+        assert [one.exception(timeout=60) for one in futures] == [None] * MANY
+        assert [type(one.exception(timeout=60)) for one in dying] == [WorkerDied] * 4
 
 
 def test_an_error_is_the_answer_to_its_own_task(pool: WorkerPool) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+import time
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +19,8 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 import freezekit
-from freezekit.runtime.sqlite_upgrade import write_locked
+from freezekit.runtime.sqlite_file import turn
+from freezekit.runtime.sqlite_upgrade import commit, exclusively_locked, write_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +40,18 @@ for line in sys.stdin:
     except sqlite3.OperationalError:
         print("locked", flush=True)
     connection.close()
+"""
+
+# Holds the lock that SQLite takes for writing, of a file it cannot open, until it is asked once more.
+HOLD = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    sys.stdin.readline()
+    fcntl.lockf(file, fcntl.LOCK_EX, 512, 0x40000000)
+    print("held", flush=True)
+    sys.stdin.readline()
+print("free", flush=True)
+sys.stdin.readline()
 """
 
 
@@ -161,6 +178,95 @@ def test_a_thread_that_connects_meanwhile_is_not_disturbed(project: Project, tmp
     assert results == [1]
 
 
+def test_who_waits_for_a_new_document_gets_it_if_its_maker_gives_up(project: Project, tmp_path: Path) -> None:
+    """Whoever made the file removes it, which must not be the one that the other has opened and writes into."""
+    document, migrations = tmp_path / "new.db", project.located()
+    stop, gives_up, waits = Stop(), threading.Event(), threading.Event()
+    with beside(lambda: migrations.upgrade(document, on_progress=stop, cancel=gives_up)) as first:
+        assert stop.reached.wait(SECONDS)
+        with beside(lambda: migrations.upgrade(document, timeout=SECONDS, cancel=waits.set)) as second:
+            assert waits.wait(SECONDS)
+            gives_up.set()
+            stop.may_go_on.set()
+    assert [type(one) for one in first] == [freezekit.UpgradeCancelled]
+    assert [one.applied for one in second] == [("a1", "b2", "c3")]
+    assert migrations.status(document).state is freezekit.State.CURRENT
+
+
+def test_a_new_document_that_somebody_committed_to_stays(tmp_path: Path) -> None:
+    """Many make one and write nothing, and one does; then again with the lock that keeps everybody out."""
+    for number in range(40):
+        document = str(tmp_path / f"{number}.db")
+        with ExitStack() as others:
+            work = partial(holds_for_a_moment, document)
+            outcomes = [others.enter_context(beside(work)) for _ in range(3)]
+            with write_locked(document, SECONDS) as connection:
+                connection.execute("CREATE TABLE kept (x)")
+                commit(connection, document, SECONDS)
+            with closing(sqlite3.connect(f"file:{document}?mode=ro", uri=True)) as reader:
+                assert reader.execute("SELECT name FROM sqlite_master").fetchall() == [("kept",)]
+        assert outcomes == [[None]] * 3
+
+
+def holds_for_a_moment(document: str) -> None:
+    with write_locked(document, SECONDS):
+        pass
+    with exclusively_locked(document, SECONDS, cancelled=bool):
+        pass
+
+
+def test_a_file_to_which_nothing_was_written_is_removed(tmp_path: Path) -> None:
+    """But not one that was there before."""
+    document = tmp_path / "new.db"
+    holds_for_a_moment(str(document))
+    assert list(tmp_path.iterdir()) == []
+    document.touch()
+    holds_for_a_moment(str(document))
+    assert list(tmp_path.iterdir()) == [document]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_beside_a_look_can_look_itself(project: Project, tmp_path: Path) -> None:
+    """As the processes of an executor that forks; the thread that just looked is not there in the child."""
+    document, migrations = tmp_path / "document.db", project.located()
+    project.plain(document, "b2")
+    looks, may_go_on = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with turn:
+            looks.set()
+            assert may_go_on.wait(SECONDS)
+
+    with beside(look):
+        assert looks.wait(SECONDS)
+        child = get_context("fork").Process(target=migrations.status, args=(document,))
+        child.start()
+        child.join(SECONDS)
+        may_go_on.set()
+    exit_code = child.exitcode
+    child.kill()
+    assert exit_code == 0
+
+
+def test_a_restore_that_waits_keeps_nobody_waiting(project: Project, tmp_path: Path) -> None:
+    migrations, damaged, other = project.located(), tmp_path / "damaged.db", tmp_path / "other.db"
+    backup = tmp_path / "backup.db"
+    migrations.upgrade(backup)
+    project.plain(other, "b2")
+    damaged.write_bytes(b"no database" * 1000)
+    with another_program(damaged, HOLD) as tell:
+        assert tell() == "held"
+        with beside(lambda: migrations.restore(backup, damaged, timeout=SECONDS)) as results:
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                assert migrations.status(other).state is freezekit.State.BEHIND
+                assert results == []
+            assert tell() == "free"
+    assert [isinstance(one, BaseException) for one in results] == [False], results
+    assert migrations.status(damaged).state is freezekit.State.CURRENT
+
+
 def test_looking_at_a_document_drops_no_lock_of_another_thread(project: Project, tmp_path: Path) -> None:
     """To close a file drops the POSIX locks that the process has on it, whoever took them."""
     document, done, migrations = tmp_path / "document.db", threading.Event(), project.located()
@@ -192,9 +298,9 @@ def eager_threads() -> Iterator[None]:
 
 
 @contextmanager
-def another_program(document: Path) -> Iterator[Callable[[], str]]:
+def another_program(document: Path, program: str = TRY_TO_LOCK) -> Iterator[Callable[[], str]]:
     """Start a program that tries to lock a document each time it is asked, and says "locked" or "free"."""
-    command = [sys.executable, "-c", TRY_TO_LOCK, str(document)]
+    command = [sys.executable, "-c", program, str(document)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         asked, answers = process.stdin, process.stdout
         assert asked is not None

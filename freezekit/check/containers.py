@@ -107,8 +107,10 @@ def _link(folder: str, name: str, target: str) -> None:
     """Make a link as one of the archive, unless it leads out of the folder or this system cannot."""
     place = _place(folder, name)
     root = os.path.realpath(folder)
-    meant = os.path.realpath(os.path.join(os.path.dirname(place), target))
-    if not os.path.isabs(target) and (meant + os.sep).startswith(root + os.sep):
+    above = os.path.realpath(os.path.dirname(place))
+    # Links that were made since may lead the folder itself elsewhere.
+    meant = [above, os.path.realpath(os.path.join(above, target))]
+    if not os.path.isabs(target) and all((one + os.sep).startswith(root + os.sep) for one in meant):
         with contextlib.suppress(OSError, NotImplementedError):
             os.makedirs(os.path.dirname(place), exist_ok=True)
             os.symlink(target, place)
@@ -116,6 +118,14 @@ def _link(folder: str, name: str, target: str) -> None:
 
 def _place(folder: str, name: str) -> str:
     return os.path.join(folder, *name.split("/"))
+
+
+def _free(place: str) -> str:
+    """Return a place after its folder was made, and what a former member of that name put there removed."""
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place)
+    return place
 
 
 def _limit(path: str, count: int, size: int) -> None:
@@ -136,22 +146,24 @@ def _extract_tar(archive: tarfile.TarFile, path: str, folder: str) -> dict[str, 
     """
     modes, links, count, size = {}, {}, 0, 0
     for member in archive:
-        count, size = count + 1, size + member.size
+        count, size = count + 1, size + max(member.size, 0)
         _limit(path, count, size)
         name = posixpath.normpath(member.name.lstrip("/"))
         refuse_escape(name, path)
         if member.issym():
             links[name] = member.linkname
-        elif member.isreg() or member.islnk():
-            place = _place(folder, name)
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            if member.islnk():
-                refuse_escape(member.linkname, path)
-                os.link(_place(folder, member.linkname), place)
-                continue
+        elif member.isreg():
             modes[name] = stat.S_IMODE(member.mode)
-            with open(place, "wb") as file:
+            with open(_free(_place(folder, name)), "wb") as file:
                 shutil.copyfileobj(cast("IO[bytes]", archive.extractfile(member)), file)
+        elif member.islnk():
+            same = posixpath.normpath(member.linkname.lstrip("/"))
+            refuse_escape(same, path)
+            if same in links:
+                links[name] = links[same]
+            elif same != name:
+                modes[name] = stat.S_IMODE(member.mode)
+                os.link(_place(folder, same), _free(_place(folder, name)))
     # Last, so that nothing is unpacked through them.
     for name, target in links.items():
         # Where a package is installed, its root is the system's.

@@ -108,7 +108,8 @@ def refuse(error: BaseException, program: str, command: str | None, *, as_json: 
 
 def _tell(error: BaseException, program: str, command: str | None, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"version": VERSION, "command": command, "error": error_document(error)}, sys.stdout)
+        # On one line, because lines may have come before it.
+        print_line({"version": VERSION, "command": command, "error": error_document(error)}, sys.stdout)
     else:
         say(f"{program}: {reason(error)}", sys.stderr)
 

@@ -14,6 +14,7 @@ from freezekit.cli.command import MigrationsCommand, name_of
 from freezekit.cli.options import backup_of, backup_options, timeout_option, x_arguments_option
 from freezekit.cli.progress import cancelled_by_interrupt, fleet_bar
 from freezekit.errors import UsageError
+from freezekit.runtime.database import database_of
 from freezekit.runtime.fleet import Tenant, upgrade_many
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def _databases(options: Mapping[str, Any], opened: contextlib.ExitStack) -> Iter
 
     def found() -> Iterator[str | Tenant]:
         yield from patterns
-        yield from (line.rstrip("\r\n") for line in file if line.strip())
+        # Not as patterns: a name in a list is that of one file.
+        yield from (Tenant(line.rstrip("\r\n")) for line in file if line.strip())
         if query:
             yield from _asked(url, query, for_schema)
 
@@ -113,11 +115,12 @@ def _list_file(name: str, opened: contextlib.ExitStack) -> Sequence[str] | Any:
     return opened.enter_context(open(name, **how))
 
 
-def _asked(url: str, query: str, x_arguments: Mapping[str, Any]) -> Iterator[Tenant]:
+def _asked(url: str, query: str, x_arguments: Mapping[str, Any]) -> Iterator[str | Tenant]:
     """Yield the databases or schemas that a query names."""
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
 
+    database_of(url)  # or it is refused, without showing its password
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = connection.execution_options(yield_per=1000).execute(text(query))
@@ -125,7 +128,7 @@ def _asked(url: str, query: str, x_arguments: Mapping[str, Any]) -> Iterator[Ten
             if len(row) != 1 or not isinstance(row[0], str):
                 raise UsageError(f"--url-query returned {tuple(row)!r}: a row has one column, a URL or a schema.")
             if "://" in row[0]:
-                yield Tenant(row[0])
+                yield row[0]
             else:
                 filled = {name: _filled(one, row[0]) for name, one in x_arguments.items()}
                 yield Tenant(url, row[0], filled)

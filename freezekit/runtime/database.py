@@ -151,9 +151,10 @@ def _of_url(text: str) -> Database:
         url = make_url(text)
         url.get_dialect()
         return _of_object(url)
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         shown = text.partition("://")[0] + "://..."  # the rest may hold a password, and so may the error
-        raise UsageError(f"{shown} is no database URL, or one of a dialect that is not installed.") from error
+        cause = error if isinstance(error, NoSuchModuleError) else None
+        raise UsageError(f"{shown} is no database URL, or one of a dialect that is not installed.") from cause
 
 
 def _of_object(db: Any) -> Database:

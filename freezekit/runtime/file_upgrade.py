@@ -113,7 +113,11 @@ def _upgrade_in_place(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
     """Run everything as one transaction on the file itself."""
     request = job.request
     with sqlite_upgrade.write_locked(
-        job.path, request.timeout, cancelled=pulse.beat, references=job.enforces_references
+        job.path,
+        request.timeout,
+        cancelled=pulse.beat,
+        references=job.enforces_references,
+        creates=request.creates,
     ) as connection:
         sqlite_upgrade.sweep(job.path)
         status = usable_status(job, connection)
@@ -134,7 +138,9 @@ def _upgrade_in_place(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
 def _upgrade_by_copy(job: Job, pulse: Pulse) -> tuple[Report, str | None]:
     """Run everything on a private copy, and write the result over the file as one transaction."""
     path, request = job.path, job.request
-    with sqlite_upgrade.exclusively_locked(path, request.timeout, cancelled=pulse.beat) as original:
+    with sqlite_upgrade.exclusively_locked(
+        path, request.timeout, cancelled=pulse.beat, creates=request.creates
+    ) as original:
         status = usable_status(job, original)
         planned = job.planned(status)
         if not planned:

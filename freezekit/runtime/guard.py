@@ -13,7 +13,7 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING, Any, Literal
 
-from freezekit.runtime.sqlite_file import quoted
+from freezekit.runtime.sqlite_file import file_uri, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,9 +62,15 @@ class GuardedConnection(sqlite3.Connection):
         journal_mode: The journal mode it asked for, which can only be set after the commit; None if it did not.
     """
 
-    def __init__(self, path: str, *, is_private: bool = False, references: bool = False) -> None:
+    def __init__(self, path: str, *, is_private: bool = False, references: bool = False, creates: bool = True) -> None:
         # Without cached statements none that was prepared earlier slips past the authorizer.
-        super().__init__(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=0)
+        how: dict[str, Any] = {
+            "timeout": 0,
+            "isolation_level": None,
+            "check_same_thread": False,
+            "cached_statements": 0,
+        }
+        super().__init__(file_uri(path, f"mode={'rwc' if creates else 'rw'}"), uri=True, **how)
         self._path = path
         self._is_private = is_private
         self._references = references
@@ -130,13 +136,12 @@ class GuardedConnection(sqlite3.Connection):
 
         self.set_trace_callback(traced)
 
-    def really_close(self) -> None:
-        """Close the connection; env.py's closing it does nothing."""
+    def remove_journal(self) -> None:
+        """Remove the journal that was kept for the next transaction: this was the last one."""
         self.set_progress_handler(None, 0)
         if self._has_journal:
             with contextlib.suppress(sqlite3.Error):
                 super().execute("PRAGMA journal_mode = DELETE")
-        super().close()
 
     def _authorize(self, action: int, *_details: object) -> int:
         forbidden = action == sqlite3.SQLITE_TRANSACTION or not self.in_transaction

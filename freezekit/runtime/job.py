@@ -57,6 +57,7 @@ class Request:
     backup: Backup | None = None
     timeout: float = 30.0
     x_arguments: Mapping[str, str | Sequence[str]] | None = None
+    creates: bool = True
 
     def cancelled(self) -> bool:
         """Return whether the caller wants the upgrade to stop."""

@@ -132,8 +132,7 @@ def _put(source: sqlite3.Connection, backup: str, path: str, manifest: Manifest,
             kept = _keep(document, path, manifest)
             _write_over(source, document)
         return kept
-    with turn:
-        return _put_over_damaged(source, path, timeout)
+    return _retried(lambda: _try_over_damaged(source, path, timeout), path, timeout)
 
 
 def _is_readable(path: str, manifest: Manifest, timeout: float) -> bool:
@@ -214,24 +213,32 @@ def _write_over(source: sqlite3.Connection, document: sqlite3.Connection) -> Non
     source.backup(document)
 
 
-def _put_over_damaged(source: sqlite3.Connection, path: str, timeout: float) -> str:
+def _try_over_damaged(source: sqlite3.Connection, path: str, timeout: float) -> str | None:
+    """Put a backup over a document that cannot be read, unless that is in use.
+
+    Closing the file drops the locks that this process has on it: there must be none, and none comes while it is our
+    turn.
+    """
+    with turn:
+        if open_handle(path) is not None:
+            return None
+        with open(path, "r+b", buffering=0) as held:
+            return _put_over_damaged(source, held, path, timeout) if _try_lock(held) else None
+
+
+def _put_over_damaged(source: sqlite3.Connection, held: BinaryIO, path: str, timeout: float) -> str:
     """Keep the bytes of a document that cannot be read, then write over it, or replace it where SQLite cannot."""
-    if open_handle(path) is not None:
-        # Closing the file once more would drop the locks that this process has on it; none comes while it is our turn.
-        raise DatabaseInUse(path, 0.0)
-    with open(path, "r+b", buffering=0) as held:
+    kept = _keep_bytes(held, path)
+    try:
+        with _alone(path, timeout) as document:
+            _write_over(source, document)
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a subclass: locked, full, read-only
+            raise
         _retried(lambda: _try_lock(held), path, timeout)
-        kept = _keep_bytes(held, path)
-        try:
-            with _alone(path, timeout) as document:
-                _write_over(source, document)
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # a subclass: locked, full, read-only
-                raise
-            _retried(lambda: _try_lock(held), path, timeout)
-            if os.name == "nt":
-                held.close()
-            _replace(source, path)
+        if os.name == "nt":
+            held.close()
+        _replace(source, path)
     return kept
 
 

@@ -38,6 +38,9 @@ To close any handle of a file drops the POSIX locks of the whole process on it. 
 it saw none of its locks a moment before; another thread may have taken one since (``unixClose`` in its os_unix.c; seen
 with 3.40 and 3.54).
 """
+if hasattr(os, "register_at_fork"):
+    # Another thread may hold it just then, of which the child has none.
+    os.register_at_fork(after_in_child=turn._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
 # alembic/operations/batch.py names so the table it fills before it drops the one that is rebuilt.
 _LEFTOVERS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '_alembic_tmp_*'"
 
@@ -87,6 +90,8 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS, *, alone
         if is_busy(error):
             raise DatabaseInUse(path, time.monotonic() - started) from error
         raise NotADatabase(path, f"it is damaged, or no SQLite file ({error})") from error
+    except OSError as error:
+        raise NotADatabase(path, f"it cannot be looked at ({error.strerror or error})") from error
 
 
 def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Contents:
@@ -216,8 +221,10 @@ def file_uri(path: str, how: str) -> str:
     """Return the URI of a file: https://www.sqlite.org/uri.html, section 3.1, says which letters to replace."""
     name = os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     if os.name == "nt":
-        name = "/" + name.replace("\\", "/")
-    return f"file:{name}?{how}"
+        name = name.replace("\\", "/")
+        name = name if name.startswith("/") else f"/{name}"
+    # With the two slashes a path that begins with two is a path still.
+    return f"file://{name}?{how}"
 
 
 def open_handle(path: str) -> int | None:

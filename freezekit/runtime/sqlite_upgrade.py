@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING
 from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase, UpgradeCancelled
 from freezekit.runtime.files import refuse_missing_folder
 from freezekit.runtime.guard import BEAT_OPERATIONS, GuardedConnection
-from freezekit.runtime.sqlite_file import COPY_SUFFIX, ask, closed_in_turn, has_leftover_copy, is_busy, opened, turn
+from freezekit.runtime.sqlite_file import COPY_SUFFIX, ask, file_uri, has_leftover_copy, is_busy, opened, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeVar
+    from typing import TypeAlias, TypeVar
 
     T = TypeVar("T")
+    C = TypeVar("C", bound=sqlite3.Connection)
+    _Identity: TypeAlias = tuple[int, int]
 
 IN_PLACE_BYTES = 128 * 1024 * 1024
 """The largest file with a rollback journal that is upgraded in place: rewritten, its pages still fit in memory."""
 
 _POLL_SECONDS = 0.05
+_REOPENINGS = 100
 _PAGES_A_STEP = 2_000
 # SQLITE_BUSY and SQLITE_LOCKED: Connection.backup tries again for ever.
 _IN_USE = {5, 6}
@@ -37,13 +40,14 @@ _COMPANIONS = ("", "-journal", "-wal", "-shm")
 
 
 @contextlib.contextmanager
-def write_locked(
+def write_locked(  # noqa: PLR0913 - each is a choice of its own
     path: str,
     timeout: float,
     *,
     cancelled: Callable[[], bool] = bool,
     is_private: bool = False,
     references: bool = False,
+    creates: bool = True,
 ) -> Iterator[GuardedConnection]:
     """Hold the write lock of a file for the duration of a block, and undo whatever the block did not commit.
 
@@ -55,71 +59,130 @@ def write_locked(
         cancelled: Asked now and then while waiting and while statements run; True interrupts them.
         is_private: Whether nobody else knows the file and losing it is no loss: then it need not be safe on disk.
         references: Whether foreign keys are enforced.
+        creates: Whether a file that does not exist is created.
 
     Raises:
         DatabaseInUse: Another program kept the lock.
-        NotADatabase: The file cannot be opened or written.
+        NotADatabase: The file cannot be opened or written, or does not exist and is not to be created.
         UpgradeCancelled: ``cancelled`` said so while waiting.
     """
-    is_new = not os.path.exists(path)
-    with turn:
-        connection = _named(path, lambda: GuardedConnection(path, is_private=is_private, references=references))
+
+    def connect() -> GuardedConnection:
+        return GuardedConnection(path, is_private=is_private, references=references, creates=creates)
+
+    def begun() -> tuple[GuardedConnection, _Identity | None]:
+        return _held(path, connect, GuardedConnection.begin)
+
+    connection, created = _named(path, lambda: _retried(path, begun, timeout, cancelled))
     try:
-        _named(path, lambda: _retried(path, lambda: _begin(connection), timeout, cancelled))
         connection.beat_with(cancelled)
         yield connection
     finally:
         connection.finish("ROLLBACK")
         with turn:
-            connection.really_close()
-        _remove_if_empty(path, was_there=not is_new)
-
-
-def _begin(connection: GuardedConnection) -> None:
-    with turn:
-        connection.begin()
+            connection.remove_journal()
+            _close(connection, path, created)
 
 
 @contextlib.contextmanager
-def exclusively_locked(path: str, timeout: float, *, cancelled: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
+def exclusively_locked(
+    path: str, timeout: float, *, cancelled: Callable[[], bool], creates: bool = True
+) -> Iterator[sqlite3.Connection]:
     """Hold a file so that nobody else reads or writes it, without a transaction, for the duration of a block.
 
     Args:
         path: The file; created if there is none, and removed again if nothing was written to it.
         timeout: How long to wait for other programs, in seconds; one that keeps a write-ahead log open never lets go.
         cancelled: Asked now and then while waiting and while statements run; True interrupts them.
+        creates: Whether a file that does not exist is created.
 
     Raises:
         DatabaseInUse: Another program kept it.
-        NotADatabase: The file cannot be opened or written.
+        NotADatabase: The file cannot be opened or written, or does not exist and is not to be created.
         UpgradeCancelled: ``cancelled`` said so while waiting.
     """
-    is_new = not os.path.exists(path)
-    connection = _named(path, lambda: _retried(path, lambda: held_alone(path), timeout, cancelled))
+    connection, created = _named(path, lambda: _retried(path, lambda: _held_alone(path, creates), timeout, cancelled))
     connection.set_progress_handler(cancelled, BEAT_OPERATIONS)
     try:
-        with closed_in_turn(connection):
-            yield connection
+        yield connection
     finally:
-        _remove_if_empty(path, was_there=not is_new)
+        connection.set_progress_handler(None, 0)
+        with turn:
+            _close(connection, path, created)
 
 
 def held_alone(path: str) -> sqlite3.Connection:
     """Return a connection that holds SQLite's exclusive lock and has no transaction open; it does not wait."""
-    with turn:
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            for one in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = EXTRA", "BEGIN EXCLUSIVE", "COMMIT"):
-                connection.execute(one)
-        except BaseException:
-            # An open handle in write-ahead mode would keep everybody from locking the file, this program too.
-            connection.close()
-            raise
-    return connection
+    return _held_alone(path, creates=True)[0]
 
 
-def _remove_if_empty(path: str, *, was_there: bool) -> None:
-    if not was_there and os.path.exists(path) and not os.path.getsize(path):
+def _held_alone(path: str, creates: bool) -> tuple[sqlite3.Connection, _Identity | None]:  # noqa: FBT001
+    def connect() -> sqlite3.Connection:
+        name = file_uri(path, f"mode={'rwc' if creates else 'rw'}")
+        return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+
+    def lock(connection: sqlite3.Connection) -> None:
+        for statement in (
+            "PRAGMA locking_mode = EXCLUSIVE",
+            "PRAGMA synchronous = EXTRA",
+            "BEGIN EXCLUSIVE",
+            "ROLLBACK",
+        ):
+            connection.execute(statement)
+
+    return _held(path, connect, lock)
+
+
+def _held(path: str, connect: Callable[[], C], lock: Callable[[C], object]) -> tuple[C, _Identity | None]:
+    """Open a file and lock it, without waiting; once more if somebody removed it before it was locked.
+
+    A new file to which nothing was committed is removed by whoever made it, who holds its lock then. Others may have
+    opened it before, and would write into a file that has no name any more.
+
+    Returns:
+        The connection, and which file it is if it was made just now.
+    """
+    for _ in range(_REOPENINGS):
+        with turn:
+            before = _identity(path)
+            connection = connect()
+            opened = _identity(path)
+            try:
+                lock(connection)
+            except BaseException as error:
+                # An open handle in write-ahead mode would keep everybody from locking the file, this program too.
+                _close(connection, path, None if before else opened)
+                if isinstance(error, sqlite3.OperationalError) and opened != _identity(path):
+                    continue
+                raise
+            if opened == _identity(path) and opened is not None and before in (None, opened):
+                return connection, None if before else opened
+            sqlite3.Connection.close(connection)
+    raise sqlite3.OperationalError("locked: it is removed again and again")
+
+
+def _identity(path: str) -> _Identity | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _close(connection: sqlite3.Connection, path: str, created: _Identity | None) -> None:
+    """Close a connection; remove the file that was created for it, if that is empty, and nobody else's by now."""
+    if created is not None and os.name != "nt":
+        with contextlib.suppress(sqlite3.Error, OSError):
+            ask(connection, "BEGIN IMMEDIATE")
+            _remove_empty(path, created)
+    sqlite3.Connection.close(connection)
+    if created is not None and os.name == "nt":
+        with contextlib.suppress(OSError):  # Windows removes no file that somebody has open
+            _remove_empty(path, created)
+
+
+def _remove_empty(path: str, created: _Identity) -> None:
+    if created == _identity(path) and not os.path.getsize(path):
         os.unlink(path)
 
 
@@ -130,7 +193,8 @@ def _named(path: str, action: Callable[[], T]) -> T:
     except sqlite3.OperationalError as error:
         refuse_missing_folder(path)
         if "unable to open" in str(error):
-            raise NotADatabase(path, f"it cannot be opened ({error})") from error
+            reason = f"it cannot be opened ({error})" if os.path.exists(path) else "there is no such file"
+            raise NotADatabase(path, reason) from error
         raise MigrationFailed(path, str(error)) from error
     except sqlite3.DatabaseError as error:
         raise NotADatabase(path, f"it is damaged ({error})") from error

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from freezekit.errors import FreezekitError, UsageError
 from freezekit.records import record
-from freezekit.runtime.database import database_of
-from freezekit.runtime.fleet.records import Tenant
+from freezekit.runtime.database import database_of, name_of_file
+from freezekit.runtime.fleet.records import Tenant, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,7 +70,7 @@ def _meant_by(one: Any) -> Iterator[Entry | tuple[str, FreezekitError]]:
         else:
             yield _entry(one)
     except FreezekitError as error:
-        yield str(one), error
+        yield str(one) if isinstance(one, Tenant) else without_password(str(one)), error
 
 
 def _is_pattern(one: Any) -> bool:
@@ -78,6 +78,8 @@ def _is_pattern(one: Any) -> bool:
     if not isinstance(one, (str, os.PathLike)):
         return False
     text = os.fspath(one)
+    if isinstance(text, str):
+        name_of_file(text)
     return isinstance(text, str) and glob.has_magic(text) and "://" not in text and not os.path.lexists(text)
 
 
@@ -94,22 +96,35 @@ def _matching(pattern: str) -> Iterator[Entry]:
 def _paths(pattern: str) -> Iterator[str]:
     """Yield what ``glob.iglob`` does for a pattern; that keeps all names of the folder of the files in memory."""
     folders, name = os.path.split(pattern)
-    # "**/" does not match this folder itself, in which "**/*" finds files all the same.
-    if name == "**" or folders.startswith("**") or not glob.has_magic(name):
+    if name == "**" or (folders.startswith("**") and folders != "**") or not glob.has_magic(name):
         yield from glob.iglob(pattern, recursive=True)
         return
     is_meant = re.compile(fnmatch.translate(os.path.normcase(name))).match
     takes_hidden = name.startswith(".")
-    for folder in glob.iglob(os.path.join(folders, ""), recursive=True) if glob.has_magic(folders) else (folders,):
+    for folder in _folders(folders):
         with contextlib.suppress(OSError), os.scandir(folder or os.curdir) as files:
             for file in files:
                 if is_meant(os.path.normcase(file.name)) and (takes_hidden or not file.name.startswith(".")):
                     yield os.path.join(folder, file.name)
 
 
+def _folders(pattern: str) -> Iterator[str]:
+    if pattern == "**":
+        yield ""  # which "**/" does not match, and in which "**/*" finds files all the same
+    if glob.has_magic(pattern):
+        yield from glob.iglob(os.path.join(pattern, ""), recursive=True)
+    else:
+        yield pattern
+
+
 def _entry(one: Any) -> Entry:
     if isinstance(one, Tenant):
-        return Entry(str(one), None, one)
+        database = database_of(one.url)
+        if database.path is None or one.schema is not None:
+            return Entry(str(one), None, one)
+        says_more = database.driver or one.x_arguments
+        tenant = Tenant(database.file_url(None), None, one.x_arguments) if says_more else None
+        return Entry(database.name, database.path, tenant)
     if not isinstance(one, (str, os.PathLike)) and type(one).__name__ != "URL":
         raise _no_entry(one)
     database = database_of(one)

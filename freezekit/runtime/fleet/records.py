@@ -37,9 +37,20 @@ class Tenant:
         if "://" not in self.url:
             return self.url
         from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
 
-        shown = make_url(self.url).render_as_string(hide_password=True)
+        try:
+            shown = make_url(self.url).render_as_string(hide_password=True)
+        except (ArgumentError, ValueError):  # the error may show the password, too
+            shown = without_password(self.url)
         return f"{shown} schema {self.schema}" if self.schema else shown
+
+
+def without_password(url: str) -> str:
+    """Return what may be shown of something that is meant to be a URL and is none."""
+    scheme, separator, rest = url.partition("://")
+    place = rest.rpartition("@")[2].partition("?")[0]
+    return url if place == rest else f"{scheme}{separator}...@{place}"
 
 
 @record

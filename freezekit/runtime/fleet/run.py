@@ -175,6 +175,7 @@ class _Fleet:
             self._sift(found)
             todo = self.ledger.taken()
             self._upgrade(todo)
+            self._wait(0)
         except BaseException:
             self._stop()
             raise
@@ -266,6 +267,7 @@ class _Fleet:
                 self._is_stopped()
                 continue
             self._take(future, *self._running.pop(future))
+            self._is_stopped()
 
     def _take(self, future: Future[Any], what: Entry | list[Entry], attempt: int) -> None:
         """Use the result of a task; have a task repeated whose worker ended without an answer."""
@@ -281,7 +283,7 @@ class _Fleet:
             outcome = future.result()
             self._report(outcome if outcome.attempts == attempt else replace(outcome, attempts=attempt))
         else:
-            self._unnoted.extend(what)
+            self._unnoted.extendleft(reversed(what))
             self._note(future.result())
         if error is not None and not isinstance(error, Exception):
             raise error
@@ -313,13 +315,16 @@ class _Fleet:
         """Return whether nothing more is to be begun."""
         if not self._stopped and self._limits.is_cancelled():
             self._stop()
-        if self._limits.failures is not None and self._limits.failures <= 0:
-            self._stopped = True
+        if not self._stopped and self._limits.failures is not None and self._limits.failures <= 0:
+            self._begin_nothing_more()
         return self._stopped
 
     def _stop(self) -> None:
         """Begin nothing more, and have what is running rolled back where that is possible."""
+        self._begin_nothing_more()
+        self._crew.stop()
+
+    def _begin_nothing_more(self) -> None:
         self._stopped = True
         for future in list(self._running):
             future.cancel()
-        self._crew.stop()

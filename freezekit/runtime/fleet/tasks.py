@@ -146,7 +146,8 @@ def _sifted(name: str, path: str, manifest: Manifest) -> Sifted:
         missing = isinstance(error, FileNotFoundError)
         reason = "there is no such file" if missing else f"it cannot be looked at ({error})"
         return Sifted(Outcome(name, FAILED, error=NotADatabase(name, reason)))
-    key = f"{found.st_dev}:{found.st_ino}" if found.st_ino else path
+    # The number of a file that was replaced is given to another file soon.
+    key = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}" if found.st_ino else path
     try:
         status = status_of(look(path, manifest, timeout=0.0, alone=is_worker), manifest)
         refuse_unusable(status, name)
@@ -182,23 +183,15 @@ def upgrade(order: Order, entry: Entry, cancel: Callable[[], object] | threading
 
 
 def _report(order: Order, entry: Entry, cancel: Callable[[], object] | threading.Event) -> Report:
+    from freezekit.runtime import upgrade as upgrades
+    from freezekit.runtime.job import Job, Request
+
     target, x_arguments = entry.target, order.x_arguments
     if isinstance(target, Tenant):
         x_arguments = {**x_arguments, **target.x_arguments}
         target = _url_of(target)
-    if target is None and entry.state is not None:  # it was looked at already
-        from freezekit.runtime import upgrade as upgrades
-        from freezekit.runtime.job import Job, Request
-
-        request = Request(ALL_HEADS, None, cancel, order.backup, order.timeout, x_arguments)
-        return upgrades.upgrade(Job(order.scripts().scripts, database_of(entry.path or ""), request))
-    return order.scripts().upgrade(
-        target or entry.path or "",
-        backup=order.backup,
-        timeout=order.timeout,
-        cancel=cancel,
-        x_arguments=x_arguments,
-    )
+    request = Request(ALL_HEADS, None, cancel, order.backup, order.timeout, x_arguments, creates=False)
+    return upgrades.upgrade(Job(order.scripts().scripts, database_of(target or entry.path or ""), request))
 
 
 def _url_of(tenant: Tenant) -> str:

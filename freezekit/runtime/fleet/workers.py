@@ -6,6 +6,7 @@ They are not those of :mod:`multiprocessing`: these start in a frozen program wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
@@ -125,7 +126,8 @@ class _Worker:
         while self._take():
             try:
                 process = self._started()
-                process.send(self._requests())
+                with contextlib.suppress(OSError):  # it has ended, and may have answered something before
+                    process.send(self._requests())
                 self._let_answers_gather()
                 self._pass_on(process.receive())
             except Exception as error:  # noqa: BLE001, PERF203 - a pipe that ends anywhere breaks in many ways
