@@ -14,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 IN_SOURCE_TREE = (PROJECT / "freezekit").is_dir()
 SCHEMAS = ["freezekit/check/report.schema.json", "freezekit/check/smoke.schema.json"]
-HOOKS = [path for path in (PROJECT / "hooks").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+HOOKS = [path for path in (PROJECT / "hooks").rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
 FREEZER_HOOKS = [
     f"freezekit/_hooks/{name}"
     for name in ("hook-freezekit.py", "hook-alembic.util.compat.py", "rthooks.dat", "rthooks/pyi_rth_freezekit.py")

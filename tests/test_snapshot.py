@@ -63,7 +63,7 @@ def shipped(tmp_path: Path, snapshot: Snapshot) -> Path:
     """The scripts of sample_app as a bundle holds them, with manifest and empty database."""
     folder = tmp_path / "sample_app" / "migrations"
     for source in MIGRATIONS.rglob("*"):
-        if source.is_file() and source.suffix != ".pyc":
+        if source.is_file() and source.parent.name != "__pycache__":
             target = folder / source.relative_to(MIGRATIONS)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())

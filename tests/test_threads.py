@@ -223,6 +223,11 @@ def test_a_file_to_which_nothing_was_written_is_removed(tmp_path: Path) -> None:
     document.touch()
     holds_for_a_moment(str(document))
     assert list(tmp_path.iterdir()) == [document]
+    document.unlink()
+    link = tmp_path / "link.db"
+    link.symlink_to(document)
+    holds_for_a_moment(str(link))
+    assert list(tmp_path.iterdir()) == [link]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")

@@ -173,8 +173,9 @@ def _close(connection: sqlite3.Connection, path: str, created: _Identity | None)
     """Close a connection; remove the file that was created for it, if that is empty, and nobody else's by now."""
     if created is not None and os.name != "nt":
         with contextlib.suppress(sqlite3.Error, OSError):
-            ask(connection, "BEGIN IMMEDIATE")
-            _remove_empty(path, created)
+            if not os.path.getsize(path):
+                ask(connection, "BEGIN IMMEDIATE")
+                _remove_empty(path, created)
     sqlite3.Connection.close(connection)
     if created is not None and os.name == "nt":
         with contextlib.suppress(OSError):  # Windows removes no file that somebody has open
@@ -183,7 +184,7 @@ def _close(connection: sqlite3.Connection, path: str, created: _Identity | None)
 
 def _remove_empty(path: str, created: _Identity) -> None:
     if created == _identity(path) and not os.path.getsize(path):
-        os.unlink(path)
+        os.unlink(os.path.realpath(path))  # a link to it stays
 
 
 def _named(path: str, action: Callable[[], T]) -> T:

@@ -68,7 +68,7 @@ def test_the_commands_of_the_readme_show_and_freeze_the_window(person: Person, t
     """In a copy of what of the source tree they use."""
     pytest.importorskip("PySide6")
     folder = tmp_path / "tree"
-    shutil.copytree(PROJECT / "sample_app", folder / "sample_app")
+    shutil.copytree(PROJECT / "sample_app", folder / "sample_app", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup_freeze.py"):
         shutil.copy(PROJECT / name, folder)
     _install, show, freeze = shown("README.md", "pip install -e").splitlines()

@@ -115,7 +115,7 @@ def test_a_module_that_only_a_migration_imports_is_missed(
 def test_a_stale_bundle_is_found(build_bundle: Callable[[str], Bundle], tmp_path: Path) -> None:
     """The bundle is that of the day before: one revision was added since, one edited, one deleted."""
     project = tmp_path / "project"
-    shutil.copytree(PROJECT / "sample_app", project / "sample_app")
+    shutil.copytree(PROJECT / "sample_app", project / "sample_app", ignore=shutil.ignore_patterns("__pycache__"))
     (project / "pyproject.toml").write_text('[tool.freezekit]\nscript_location = "sample_app:migrations"\n')
     bundle = build_bundle("pyinstaller-onefile").folder
     assert ids(bundle, source=str(project)) == set()
