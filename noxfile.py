@@ -40,7 +40,9 @@ _offer_pyenv_pythons()
 
 def _install_project(session: nox.Session, group: str, project: str = ".", extras: str = EXTRAS) -> None:
     editable = ["-e"] if project == "." else []
-    session.install("--quiet", *editable, f"{project}[{extras}]", "--group", str(Path("pyproject.toml:" + group)))
+    wanted = [*editable, f"{project}[{extras}]", "--group", str(Path("pyproject.toml:" + group))]
+    # Modules are compiled when they are imported, which most of them never are.
+    session.install("--quiet", "--no-compile", *wanted)
 
 
 @nox.session
@@ -114,7 +116,8 @@ def nuitka(session: nox.Session) -> None:
 def desktop(session: nox.Session) -> None:
     """Use the frozen window of sample_app on a screen of its own; root on Debian installs what is missing for that."""
     extras = "pyinstaller,cx-freeze,cli,sample,desktop"
-    session.install("--quiet", "-e", f".[{extras}]", "--group", str(Path("pyproject.toml:desktop")))
+    wanted = ["-e", f".[{extras}]", "--group", str(Path("pyproject.toml:desktop"))]
+    session.install("--quiet", "--no-compile", *wanted)
     session.run("pytest", "-m", "desktop", "-n", "2", "-q", "--durations=10", "tests/desktop", *session.posargs)
 
 
