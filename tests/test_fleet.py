@@ -94,6 +94,14 @@ def old_files(project: Project, names: str) -> list[Path]:
     return files
 
 
+def copies(original: Path, count: int) -> list[Path]:
+    """Return so many files beside one, each with its content."""
+    files = [original.with_name(f"{number}.db") for number in range(count)]
+    for file in files:
+        shutil.copyfile(original, file)
+    return files
+
+
 def by_name(report: FleetReport) -> dict[str, Outcome]:
     return {Path(one.database).name: one for one in report}
 
@@ -365,6 +373,7 @@ def test_a_file_that_is_gone_by_the_time_of_its_upgrade_is_not_made_anew(project
         if progress.done == 1:
             files[2].rename(f"{files[2]}.moved")
 
+    # With that limit only few are handed out ahead, so the last one is still to come.
     report = upgrade_many(files, project.located(), workers=1, on_progress=move, stop_after_failures=9)
     (failed,) = report.failures
     assert (failed.database, type(failed.error), files[2].exists()) == (str(files[2]), errors.NotADatabase, False)
@@ -387,7 +396,13 @@ def test_a_tenant_with_a_file_is_that_file(name: str, project: Project, document
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://u:secret@h1:5432,h2:5433/db", "postgresql://u:se@cr:et@h/db", "no+such://u:secret@h/db"],
+    [
+        "postgresql://u:secret@h1:5432,h2:5433/db",
+        "postgresql://u:se@cr:et@h:x/db",
+        "no+such://u:secret@h/db",
+        "no+such+one://u:secret",
+        "no+such+one://h/db?password=secret",
+    ],
 )
 def test_a_line_that_is_no_url_shows_no_password(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "list").write_text(url)
@@ -518,12 +533,9 @@ def test_a_killed_worker_loses_one_attempt_of_one_database(project: Project) -> 
 def test_what_a_killed_worker_had_not_begun_counts_as_no_attempt(project: Project) -> None:
     """Small documents are handed over some at once; the next worker gets them."""
     project.revision("b2", "a1", DYING)
-    (old,) = old_files(project, "a")
-    files = [old.with_name(f"{number}.db") for number in range(60)]
-    for number, file in enumerate(files):
-        shutil.copyfile(old, file)
-        if number % 20 == 10:
-            Path(f"{file}.deaths").write_text("1")
+    files = copies(*old_files(project, "a"), 60)
+    for file in files[10::20]:
+        Path(f"{file}.deaths").write_text("1")
     report = upgrade_many(files, project.located(), workers=1)
     assert report.counts["upgraded"] == 60
     assert [one.database for one in report if one.attempts != 1] == [str(file) for file in files[10::20]]
@@ -561,10 +573,7 @@ def test_cancelling_rolls_back_what_runs_and_names_the_rest(project: Project) ->
 def test_cancelling_is_heard_while_answers_come(project: Project) -> None:
     """What is handed out, but not begun, is left."""
     project.revision("b2", "a1", "import time; time.sleep(0.1)")
-    (old,) = old_files(project, "a")
-    files = [old.with_name(f"{number}.db") for number in range(30)]
-    for file in files:
-        shutil.copyfile(old, file)
+    files = copies(*old_files(project, "a"), 30)
     enough = threading.Event()
     report = upgrade_many(files, project.located(), workers=2, cancel=enough, on_progress=lambda _one: enough.set())
     assert report.counts["left"] > 20
@@ -573,9 +582,7 @@ def test_cancelling_is_heard_while_answers_come(project: Project) -> None:
 
 def test_ctrl_c_while_files_are_looked_at_tells_each_once(migrations: Migrations, documents: list[Path]) -> None:
     upgrade_many(documents[:1], migrations, backup=None)
-    files = [documents[0].with_name(f"{number}.db") for number in range(1600)]
-    for file in files:
-        shutil.copyfile(documents[0], file)
+    files = copies(documents[0], 1600)
     told: list[str] = []
 
     def interrupted(progress: FleetProgress) -> None:
@@ -673,10 +680,7 @@ class _Handing(Executor):
 
 def test_what_an_executor_has_not_begun_is_left_after_so_many_failures(project: Project) -> None:
     project.revision("b2", "a1", "raise ValueError('never')")
-    (old,) = old_files(project, "a")
-    files = [old.with_name(f"{number}.db") for number in range(60)]
-    for file in files:
-        shutil.copyfile(old, file)
+    files = copies(*old_files(project, "a"), 60)
     with ThreadPoolExecutor(1) as threads:
         crew = _Handing(threads)
         report = upgrade_many(files, project.located(), executor=crew, stop_after_failures=2)
@@ -1009,6 +1013,7 @@ class TestCommandLine:
 
 def test_a_tenant_names_itself_without_its_password() -> None:
     assert str(Tenant("postgresql://me:secret@host/db", "one")) == "postgresql://me:***@host/db schema one"
+    assert str(Tenant("postgresql://host/db?password=secret&sslmode=require")) == "postgresql://host/db?sslmode=require"
     report = upgrade_many(
         Tenant("postgresql+asyncpg://me:secret@host/db", "one"), freezekit.locate("sample_app:migrations")
     )

@@ -66,6 +66,19 @@ def old(project: Project, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["a #1?.db", "100%.db", "50%25 & more.db", "naïve ü.db"])
+@pytest.mark.parametrize("start", ["/", "//"])
+def test_a_name_is_a_name_whatever_it_would_mean_in_a_uri(
+    start: str, name: str, project: Project, tmp_path: Path
+) -> None:
+    """Also a path that begins with two slashes, which POSIX allows and a URI takes for a host."""
+    path, migrations = f"{start}{str(tmp_path / name).lstrip('/')}", project.located()
+    migrations.upgrade(path, "b2")
+    assert migrations.status(path).current == ("b2",)
+    assert migrations.upgrade(path).applied == ("c3",)
+    assert {name, f"{name}.b2.bak"} == files(tmp_path)
+
+
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
 

@@ -54,6 +54,18 @@ print("free", flush=True)
 sys.stdin.readline()
 """
 
+# Makes a new document, has written nothing yet when it is asked once more, and then gives up.
+MAKE_AND_GIVE_UP = """
+import sys
+from freezekit.runtime.sqlite_upgrade import write_locked
+sys.stdin.readline()
+with write_locked(sys.argv[1], 0.0):
+    print("held", flush=True)
+    sys.stdin.readline()
+print("given up", flush=True)
+sys.stdin.readline()
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -190,6 +202,17 @@ def test_who_waits_for_a_new_document_gets_it_if_its_maker_gives_up(project: Pro
             stop.may_go_on.set()
     assert [type(one) for one in first] == [freezekit.UpgradeCancelled]
     assert [one.applied for one in second] == [("a1", "b2", "c3")]
+    assert migrations.status(document).state is freezekit.State.CURRENT
+
+
+def test_who_waits_for_the_new_document_of_another_program_gets_it(project: Project, tmp_path: Path) -> None:
+    document, migrations, waits = tmp_path / "new.db", project.located(), threading.Event()
+    with another_program(document, MAKE_AND_GIVE_UP) as tell:
+        assert tell() == "held"
+        with beside(lambda: migrations.upgrade(document, timeout=SECONDS, cancel=waits.set)) as results:
+            assert waits.wait(SECONDS)
+            assert tell() == "given up"
+    assert [one.applied for one in results] == [("a1", "b2", "c3")]
     assert migrations.status(document).state is freezekit.State.CURRENT
 
 

@@ -164,15 +164,15 @@ def _of_object(db: Any) -> Database:
         if (path := _file_of(db)) is not None:
             return Database(name=path, path=os.path.abspath(path), driver=db.drivername.partition("+")[2])
         if db.get_backend_name() == "sqlite":
-            raise _leads_to_no_file(_shown(db))
-        return Database(name=_shown(db), url=db)
+            raise _leads_to_no_file(shown_url(db))
+        return Database(name=shown_url(db), url=db)
     if isinstance(db, Engine):
         # An engine with a pool of one connection is how a database in memory is shared.
         if (path := _file_of(db.url)) is not None:
             return Database(name=path, path=os.path.abspath(path), engine=db)
-        return Database(name=_shown(db.url), url=db.url, engine=db)
+        return Database(name=shown_url(db.url), url=db.url, engine=db)
     if isinstance(db, Connection):
-        return Database(name=_shown(db.engine.url), url=db.engine.url, connection=db)
+        return Database(name=shown_url(db.engine.url), url=db.engine.url, connection=db)
     raise _no_database(db)
 
 
@@ -187,8 +187,10 @@ def _file_of(url: URL) -> str | None:
     return name if is_file and name and not name.startswith(("file:", ":memory:")) else None
 
 
-def _shown(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
+def shown_url(url: URL) -> str:
+    """Return a URL without its password, which drivers take from the query, too."""
+    secret = [name for name in url.query if "pass" in name.lower()]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def _no_database(db: object) -> UsageError:

@@ -42,6 +42,7 @@ from freezekit.errors import (
     UsageError,
 )
 from freezekit.manifest import digest
+from freezekit.runtime.database import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -398,7 +399,7 @@ def _checked(environment: EnvironmentContext, run: Run, target: Target, database
 
     def configure(connection: Any = None, *others: Any, **options: Any) -> None:
         if connection is not None and not target.is_ours(connection):
-            run.elsewhere = connection.engine.url.render_as_string(hide_password=True)
+            run.elsewhere = shown_url(connection.engine.url)
             raise EnvironmentIgnoredDatabase(database, run.elsewhere)
         configure_as_asked(connection, *others, **{**options, **target.options})
         run.version_table = environment.get_context().version_table

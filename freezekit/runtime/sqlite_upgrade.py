@@ -71,7 +71,7 @@ def write_locked(  # noqa: PLR0913 - each is a choice of its own
         return GuardedConnection(path, is_private=is_private, references=references, creates=creates)
 
     def begun() -> tuple[GuardedConnection, _Identity | None]:
-        return _held(path, connect, GuardedConnection.begin)
+        return _held(path, connect, GuardedConnection.begin, creates=creates)
 
     connection, created = _named(path, lambda: _retried(path, begun, timeout, cancelled))
     try:
@@ -101,7 +101,11 @@ def exclusively_locked(
         NotADatabase: The file cannot be opened or written, or does not exist and is not to be created.
         UpgradeCancelled: ``cancelled`` said so while waiting.
     """
-    connection, created = _named(path, lambda: _retried(path, lambda: _held_alone(path, creates), timeout, cancelled))
+
+    def begun() -> tuple[sqlite3.Connection, _Identity | None]:
+        return _held_alone(path, creates=creates)
+
+    connection, created = _named(path, lambda: _retried(path, begun, timeout, cancelled))
     connection.set_progress_handler(cancelled, BEAT_OPERATIONS)
     try:
         yield connection
@@ -116,7 +120,7 @@ def held_alone(path: str) -> sqlite3.Connection:
     return _held_alone(path, creates=True)[0]
 
 
-def _held_alone(path: str, creates: bool) -> tuple[sqlite3.Connection, _Identity | None]:  # noqa: FBT001
+def _held_alone(path: str, *, creates: bool) -> tuple[sqlite3.Connection, _Identity | None]:
     def connect() -> sqlite3.Connection:
         name = file_uri(path, f"mode={'rwc' if creates else 'rw'}")
         return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
@@ -130,10 +134,12 @@ def _held_alone(path: str, creates: bool) -> tuple[sqlite3.Connection, _Identity
         ):
             connection.execute(statement)
 
-    return _held(path, connect, lock)
+    return _held(path, connect, lock, creates=creates)
 
 
-def _held(path: str, connect: Callable[[], C], lock: Callable[[C], object]) -> tuple[C, _Identity | None]:
+def _held(
+    path: str, connect: Callable[[], C], lock: Callable[[C], object], *, creates: bool
+) -> tuple[C, _Identity | None]:
     """Open a file and lock it, without waiting; once more if somebody removed it before it was locked.
 
     A new file to which nothing was committed is removed by whoever made it, who holds its lock then. Others may have
@@ -145,6 +151,8 @@ def _held(path: str, connect: Callable[[], C], lock: Callable[[C], object]) -> t
     for _ in range(_REOPENINGS):
         with turn:
             before = _identity(path)
+            if before is None and not creates:
+                raise NotADatabase(path, "there is no such file")
             connection = connect()
             opened = _identity(path)
             try:
@@ -194,8 +202,7 @@ def _named(path: str, action: Callable[[], T]) -> T:
     except sqlite3.OperationalError as error:
         refuse_missing_folder(path)
         if "unable to open" in str(error):
-            reason = f"it cannot be opened ({error})" if os.path.exists(path) else "there is no such file"
-            raise NotADatabase(path, reason) from error
+            raise NotADatabase(path, f"it cannot be opened ({error})") from error
         raise MigrationFailed(path, str(error)) from error
     except sqlite3.DatabaseError as error:
         raise NotADatabase(path, f"it is damaged ({error})") from error

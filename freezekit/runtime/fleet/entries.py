@@ -78,9 +78,10 @@ def _is_pattern(one: Any) -> bool:
     if not isinstance(one, (str, os.PathLike)):
         return False
     text = os.fspath(one)
-    if isinstance(text, str):
-        name_of_file(text)
-    return isinstance(text, str) and glob.has_magic(text) and "://" not in text and not os.path.lexists(text)
+    if not isinstance(text, str):
+        return False
+    name_of_file(text)
+    return glob.has_magic(text) and "://" not in text and not os.path.lexists(text)
 
 
 def _matching(pattern: str) -> Iterator[Entry]:

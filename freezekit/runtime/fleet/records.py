@@ -15,10 +15,10 @@ UPGRADED, CURRENT, FAILED, LEFT, DUPLICATE = "upgraded", "current", "failed", "l
 
 @record
 class Tenant:
-    """A database of a server, or one schema of a PostgreSQL database.
+    """A database of a server, or one schema of a PostgreSQL database; or a file, whose name is no pattern.
 
     Attributes:
-        url: URL of the database.
+        url: URL of the database, or the path of a file.
         schema: The tenant's schema: connections have it as their ``search_path``, so the version table and every table
             without a schema of its own are there. Needs a driver of libpq (psycopg, psycopg2). None means the whole
             database.
@@ -39,8 +39,10 @@ class Tenant:
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError
 
+        from freezekit.runtime.database import shown_url
+
         try:
-            shown = make_url(self.url).render_as_string(hide_password=True)
+            shown = shown_url(make_url(self.url))
         except (ArgumentError, ValueError):  # the error may show the password, too
             shown = without_password(self.url)
         return f"{shown} schema {self.schema}" if self.schema else shown
@@ -49,8 +51,11 @@ class Tenant:
 def without_password(url: str) -> str:
     """Return what may be shown of something that is meant to be a URL and is none."""
     scheme, separator, rest = url.partition("://")
-    place = rest.rpartition("@")[2].partition("?")[0]
-    return url if place == rest else f"{scheme}{separator}...@{place}"
+    before, query, _ = rest.partition("?")
+    _, at, place = before.rpartition("@")
+    if not (query or at or ":" in place):
+        return url
+    return f"{scheme}{separator}...{at}{place if at else ''}"
 
 
 @record
