@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -66,7 +67,10 @@ def old(project: Project, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a #1?.db", "100%.db", "50%25 & more.db", "naïve ü.db"])
+NAMES = ["a #1?.db", "100%.db", "50%25 & more.db", "naïve ü.db", os.fsdecode(b"no \xff text.db")]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.parametrize("start", ["/", "//"])
 def test_a_name_is_a_name_whatever_it_would_mean_in_a_uri(
     start: str, name: str, project: Project, tmp_path: Path
@@ -76,6 +80,22 @@ def test_a_name_is_a_name_whatever_it_would_mean_in_a_uri(
     migrations.upgrade(path, "b2")
     assert migrations.status(path).current == ("b2",)
     assert migrations.upgrade(path).applied == ("c3",)
+    assert {name, f"{name}.b2.bak"} == files(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_the_url_env_py_is_given_leads_to_the_file_whatever_its_name(
+    name: str, project: Project, old: Path, tmp_path: Path
+) -> None:
+    """For SQLAlchemy and for freezekit; SQLAlchemy 2.0 has no way to write a question mark in a plain one."""
+    named, migrations = old.rename(tmp_path / name), project.located()
+    url = migrations.alembic_config(named).get_main_option("sqlalchemy.url")
+    assert url is not None
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "b2"
+    assert migrations.status(url).current == ("b2",)
+    assert migrations.upgrade(engine).applied == ("c3",)
     assert {name, f"{name}.b2.bak"} == files(tmp_path)
 
 

@@ -56,6 +56,8 @@ class Database:
         dialect = f"sqlite+{chosen}" if chosen else "sqlite"
         if re.fullmatch(_PLAIN_PATH, self.path or "", re.ASCII):
             return f"{dialect}:///{self.path}"
+        from urllib.parse import quote
+
         from sqlalchemy.engine import URL, make_url
 
         url = URL.create(dialect, database=self.path)
@@ -63,9 +65,9 @@ class Database:
             text = url.render_as_string(hide_password=False)
             if make_url(text).database == url.database:
                 return text
-        raise UsageError(
-            f"{self.name} cannot be written as a URL of this SQLAlchemy: rename it, to plain text without '?'."
-        )
+        # SQLAlchemy 2.0 ends a name at its first question mark; https://www.sqlite.org/uri.html has an escape for it.
+        uri = f"file://{quote(os.fsencode(self.path or ''))}"
+        return URL.create(dialect, database=uri, query={"uri": "true"}).render_as_string(hide_password=False)
 
     @property
     def is_async(self) -> bool:
@@ -181,10 +183,16 @@ def _leads_to_no_file(shown: str) -> UsageError:
 
 
 def _file_of(url: URL) -> str | None:
-    """Return the SQLite file a URL leads to; None for a database in memory, a ``file:`` URI, another system."""
-    is_file = url.get_backend_name() == "sqlite" and not url.query.get("uri")
+    """Return the SQLite file a URL leads to; None for a database in memory, a URI with options, another system."""
+    if url.get_backend_name() != "sqlite":
+        return None
     name = name_of_file(url.database or "")
-    return name if is_file and name and not name.startswith(("file:", ":memory:")) else None
+    if dict(url.query) == {"uri": "true"} and name.startswith("file:///"):
+        from urllib.parse import unquote_to_bytes
+
+        return name_of_file(os.fsdecode(unquote_to_bytes(name.removeprefix("file://").partition("#")[0])))
+    is_file = name and not url.query.get("uri") and not name.startswith(("file:", ":memory:"))
+    return name if is_file else None
 
 
 def shown_url(url: URL) -> str:

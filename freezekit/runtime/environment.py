@@ -21,7 +21,7 @@ from dataclasses import replace
 from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -448,7 +448,7 @@ def file_name(arguments: Sequence[Any], parameters: Mapping[str, Any]) -> str:
     name = str(arguments[0]) if arguments else ""
     if parameters.get("uri") and name.startswith("file:"):
         name, _, options = name.removeprefix("file:").partition("?")
-        name = "" if "mode=memory" in options else unquote(name)
+        name = "" if "mode=memory" in options else os.fsdecode(unquote_to_bytes(name))
     return name or ":memory:"
 
 
