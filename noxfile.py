@@ -14,8 +14,8 @@ EXTRAS = "pyinstaller,cx-freeze,cli,sample"
 # What a wheel may lack: hooks, py.typed, a module. The rest is the same code as in the source tree.
 WHEEL_TESTS = ["packaging", "locate", "upgrade", "create", "cli", "init"]
 # What ships inside bundles: all of it on the oldest Python, the core of it on those between.
-BETWEEN_TESTS = ["locate", "upgrade", "sqlite_safety", "create", "environments"]
-SHIPPED_TESTS = [*BETWEEN_TESTS, "backup", "fleet", "scripts", "records"]
+BETWEEN_TESTS = [f"test_{name}.py" for name in ("locate", "upgrade", "sqlite_safety", "create", "environments")]
+SHIPPED_TESTS = [*BETWEEN_TESTS, "test_backup.py", "fleet", "test_scripts.py", "test_records.py"]
 # The tests' own files: all a run against the built wheel may see of the repository.
 TEST_FILES = ["tests", "sample_app", "setup_freeze.py", "pyproject.toml"]
 
@@ -77,7 +77,7 @@ def tests(session: nox.Session) -> None:
         _install_project(session, "shipped", extras="cli,sample")
     else:
         _install_project(session, "test")
-    part = [f"tests/test_{name}.py" for name in names]
+    part = [f"tests/{name}" for name in names]
     selected = ["-m", "not frozen and not faults and not servers and not desktop", "-n", "2", "-q"]
     session.run("pytest", *selected, *(session.posargs or part))
 
