@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -477,6 +478,48 @@ def test_ctrl_c_within_a_statement_stays_ctrl_c(cancel: str, project: Project, o
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (result.stdout, result.stderr) == ("Ctrl-C\n", "")
     assert old.read_bytes() == before
+
+
+ASKED = {
+    "a statement": (sqlite3.SQLITE_INSERT, "book", "op.execute(\"INSERT INTO book VALUES (9, 'nine')\")"),
+    "a statement that may fail": (
+        sqlite3.SQLITE_INSERT,
+        "book",
+        """
+try:
+    op.execute("INSERT INTO book VALUES (9, 'nine')")
+except Exception:
+    pass
+""",
+    ),
+    "the commit": (sqlite3.SQLITE_TRANSACTION, "COMMIT", "pass"),
+    "the rollback": (sqlite3.SQLITE_TRANSACTION, "ROLLBACK", "raise RuntimeError('no')"),
+}
+
+
+@pytest.mark.parametrize("moment", ASKED)
+def test_ctrl_c_while_sqlite_asks_us_stays_ctrl_c(
+    moment: str, project: Project, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks before each statement, and takes Ctrl-C for a no: nothing is left of the upgrade, nor of its lock."""
+    action, detail, body = ASKED[moment]
+    project.revision("d4", "c3", body)
+    before, answer, pressed = old.read_bytes(), guard.GuardedConnection._authorize, []
+
+    def asked(connection: guard.GuardedConnection, about: int, *details: object) -> int:
+        if (about, details[0]) == (action, detail) and not pressed:
+            pressed.append(about)
+            signal.raise_signal(signal.SIGINT)
+        return answer(connection, about, *details)
+
+    monkeypatch.setattr(guard.GuardedConnection, "_authorize", asked)
+    with pytest.raises(KeyboardInterrupt):
+        project.located().upgrade(old, backup=None)
+    assert pressed
+    assert old.read_bytes() == before
+    assert files(old.parent) == {old.name}
+    with closing(sqlite3.connect(old, timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
 
 
 def test_an_upgrade_that_waits_can_be_cancelled(project: Project, old: Path) -> None:

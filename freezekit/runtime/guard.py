@@ -76,6 +76,7 @@ class GuardedConnection(sqlite3.Connection):
         self._references = references
         self._guarding = False
         self._unconfirmed = False
+        self._has_refused = self._has_stopped = False
         self._has_journal = False
         self.page_size = 0
         self.is_logged = False
@@ -107,19 +108,44 @@ class GuardedConnection(sqlite3.Connection):
         self._guarding = True
 
     def finish(self, statement: str) -> None:
-        """End the transaction with ``COMMIT`` or ``ROLLBACK``."""
+        """End the transaction with ``COMMIT`` or ``ROLLBACK``.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came just then; the transaction is open still.
+            sqlite3.Error: It could not be ended.
+        """
         self._guarding = False
         if self.in_transaction:
             try:
                 super().execute(statement)
-            except sqlite3.Error:
+            except sqlite3.Error as error:
                 self._guarding = self.in_transaction
+                self.pass_interrupt(error)
                 raise
+
+    def pass_interrupt(self, error: BaseException) -> None:
+        """Raise KeyboardInterrupt if a statement failed only because Ctrl-C came while SQLite asked us about it.
+
+        The exception goes no further than the module sqlite3, which takes it for an answer: not to run the statement.
+        """
+        cause: BaseException | None = error
+        while cause is not None:
+            # SQLITE_AUTH has this very class; that extensions cannot be loaded is an OperationalError.
+            is_refused = type(cause) is sqlite3.DatabaseError and str(cause) == "not authorized"
+            is_stopped = isinstance(cause, sqlite3.OperationalError) and str(cause) == "interrupted"
+            if (is_refused and not self._has_refused) or (is_stopped and not self._has_stopped):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__
 
     def beat_with(self, beat: Callable[[], bool]) -> None:
         """Call a function now and then while statements run, and before each; True from it interrupts them."""
-        self._beat = beat
-        self.set_progress_handler(beat, BEAT_OPERATIONS)
+
+        def stops() -> bool:
+            self._has_stopped = beat()
+            return self._has_stopped
+
+        self._beat = stops
+        self.set_progress_handler(stops, BEAT_OPERATIONS)
 
     def claim(self, application_id: int | None) -> None:
         """Mark the file as this application's, unless it bears a mark."""
@@ -139,13 +165,17 @@ class GuardedConnection(sqlite3.Connection):
     def remove_journal(self) -> None:
         """Remove the journal that was kept for the next transaction: this was the last one."""
         self.set_progress_handler(None, 0)
+        self._guarding = False
         if self._has_journal:
             with contextlib.suppress(sqlite3.Error):
+                super().rollback()  # if Ctrl-C kept it from being done
                 super().execute("PRAGMA journal_mode = DELETE")
 
     def _authorize(self, action: int, *_details: object) -> int:
-        forbidden = action == sqlite3.SQLITE_TRANSACTION or not self.in_transaction
-        return sqlite3.SQLITE_DENY if self._guarding and forbidden else sqlite3.SQLITE_OK
+        if self._guarding and (action == sqlite3.SQLITE_TRANSACTION or not self.in_transaction):
+            self._has_refused = True
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
 
     def accepts(self, sql: str) -> str | None:
         """Return the statement to run in place of one of env.py's, or None for one that is to be passed over."""
@@ -267,17 +297,25 @@ class GuardedCursor(sqlite3.Cursor):
         accepted = self.connection.accepts(sql)
         if accepted is not None:
             run = super().execute
-            if is_outside(accepted) and self.connection.in_transaction:
-                self.connection.run_outside(lambda: run(accepted, parameters))
-            else:
-                run(accepted, parameters)
+            try:
+                if is_outside(accepted) and self.connection.in_transaction:
+                    self.connection.run_outside(lambda: run(accepted, parameters))
+                else:
+                    run(accepted, parameters)
+            except sqlite3.DatabaseError as error:
+                self.connection.pass_interrupt(error)
+                raise
         return self
 
     def executemany(self, sql: str, parameters: Any) -> GuardedCursor:
         """Run one statement for each set of parameters."""
         accepted = self.connection.accepts(sql)
         if accepted is not None:
-            super().executemany(accepted, parameters)
+            try:
+                super().executemany(accepted, parameters)
+            except sqlite3.DatabaseError as error:
+                self.connection.pass_interrupt(error)
+                raise
         return self
 
     def executescript(self, sql_script: str) -> GuardedCursor:

@@ -77,11 +77,16 @@ def write_locked(  # noqa: PLR0913 - each is a choice of its own
     try:
         connection.beat_with(cancelled)
         yield connection
+    except Exception as error:
+        connection.pass_interrupt(error)
+        raise
     finally:
-        connection.finish("ROLLBACK")
-        with turn:
-            connection.remove_journal()
-            _close(connection, path, created)
+        try:
+            connection.finish("ROLLBACK")
+        finally:
+            with turn:
+                connection.remove_journal()
+                _close(connection, path, created)
 
 
 @contextlib.contextmanager
@@ -309,7 +314,8 @@ def set_journal_mode(path: str, mode: str) -> None:
     """Give a file the journal mode its env.py asked for, if it is one that the file keeps; no harm if that fails."""
     if mode in ("wal", "delete"):
         no_harm = contextlib.suppress(sqlite3.Error)
-        with turn, no_harm, contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
+        uri = file_uri(path, "mode=rw")
+        with turn, no_harm, contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
             connection.execute(f"PRAGMA journal_mode = {mode}")
 
 
