@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -776,6 +777,94 @@ def test_a_damaged_document_that_this_process_has_open_keeps_its_locks(migration
             migrations.restore(backup, document, timeout=0.2)
         code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
         assert "locked" in run_python(code, str(document)).stderr
+
+
+@posix_only
+def test_what_another_program_restored_meanwhile_is_kept_too(
+    migrations: Migrations, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite cannot open the document, and to try it drops our lock on it: another may have been quicker."""
+    backup = upgraded(migrations, document)
+    garbage(document)
+    lock, tries = restore._try_lock, []
+
+    def late(held: Any, path: str) -> bool:
+        tries.append(path)
+        if len(tries) == 2:
+            other = Path(shutil.copy(backup, f"{path}.other"))
+            execute(other, "UPDATE note SET title = 'precious'")
+            other.rename(path)
+        return lock(held, path)
+
+    monkeypatch.setattr(restore, "_try_lock", late)
+    kept = migrations.restore(backup, document)
+    assert content(document) == content(Path(backup))
+    assert titles(str(kept)) == {"precious"}
+    assert len(list(document.parent.glob("*replaced*"))) == 2
+
+
+@posix_only
+def test_what_others_lock_while_a_damaged_document_is_replaced_keeps_no_thread_waiting(
+    migrations: Migrations, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restoring waits for them as long as it may, without keeping the bytes twice; other documents can be looked at."""
+    backup = upgraded(migrations, document)
+    garbage(document)
+    before, lock, tries, waited = document.read_bytes(), restore._try_lock, [], []
+
+    def lost(held: Any, path: str) -> bool:
+        tries.append(path)
+        return len(tries) % 2 == 1 and lock(held, path)
+
+    def wait(_seconds: float) -> None:
+        looking = threading.Thread(target=lambda: waited.append(migrations.status(backup).state))
+        looking.start()
+        looking.join(30)
+
+    monkeypatch.setattr(restore, "_try_lock", lost)
+    monkeypatch.setattr(restore.time, "sleep", wait)
+    with pytest.raises(freezekit.DatabaseInUse):
+        migrations.restore(backup, document, timeout=0.1)
+    assert waited
+    assert set(waited) == {freezekit.State.BEHIND}
+    assert document.read_bytes() == before
+    assert [path.read_bytes() for path in document.parent.glob("*replaced*")] == [before]
+
+
+def test_only_one_of_two_restores_puts_a_backup_where_nothing_is(
+    migrations: Migrations, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told so has a whole document there; the other is told that there is one."""
+    backup = upgraded(migrations, document)
+    document.unlink()
+    begun, published, late = threading.Event(), threading.Event(), []
+
+    def first(*arguments: Any) -> None:
+        copy_database(*arguments)
+        monkeypatch.setattr(restore, "copy_database", second)
+        other.start()
+        begun.wait(30)
+
+    def second(*arguments: Any) -> None:
+        begun.set()
+        published.wait(30)
+        copy_database(*arguments)
+
+    def restored_late() -> None:
+        with pytest.raises(freezekit.UsageError, match="by somebody else") as caught:
+            migrations.restore(backup, document)
+        late.append(caught.value)
+
+    other = threading.Thread(target=restored_late)
+    monkeypatch.setattr(restore, "copy_database", first)
+    assert migrations.restore(backup, document) is None
+    assert content(document) == content(Path(backup))
+    execute(document, "UPDATE note SET title = 'precious'")
+    published.set()
+    other.join(30)
+    assert late
+    assert titles(document) == {"precious"}
+    assert names(document.parent) == sorted([document.name, os.path.basename(backup)])
 
 
 def test_what_was_replaced_is_never_removed(migrations: Migrations, document: Path) -> None:

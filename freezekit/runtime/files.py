@@ -60,8 +60,12 @@ def read_only(path: str, name: str, action: str = "upgrade") -> MigrationFailed 
 
 
 @contextlib.contextmanager
-def private_part(path: str) -> Iterator[str]:
+def private_part(path: str, action: str = "creation") -> Iterator[str]:
     """Yield an unused name in a private folder beside a file; what is left there is removed in the end.
+
+    Args:
+        path: The file.
+        action: What errors call that for which it is made.
 
     Raises:
         NotADatabase: The folder does not exist.
@@ -70,7 +74,7 @@ def private_part(path: str) -> Iterator[str]:
     folder, name = os.path.split(os.path.abspath(path))
     prefix = f".{name}."
     with (
-        _writing_errors_named(path),
+        _writing_errors_named(path, action),
         tempfile.TemporaryDirectory(prefix=prefix, suffix=".part", dir=folder) as private,
     ):
         yield os.path.join(private, name)
@@ -99,13 +103,13 @@ def write_new(path: str, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _writing_errors_named(path: str) -> Iterator[None]:
+def _writing_errors_named(path: str, action: str = "creation") -> Iterator[None]:
     refuse_missing_folder(path)
     try:
         yield
     except OSError as error:
         reason = f"it could not be written ({error.strerror or error})"
-        raise read_only(path, path) or MigrationFailed(path, reason, action="creation") from error
+        raise read_only(path, path, action) or MigrationFailed(path, reason, action=action) from error
 
 
 @contextlib.contextmanager

@@ -7,14 +7,13 @@ anything touches it: even opening it could.
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import os
 import shutil
 import sqlite3
 import sys
 import time
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from freezekit.errors import DatabaseInUse, ForeignDatabase, MigrationFailed, NotADatabase, UsageError
 from freezekit.runtime.backup import (
@@ -30,8 +29,8 @@ from freezekit.runtime.backup import (
 from freezekit.runtime.database import database_of
 from freezekit.runtime.files import (
     named_part,
+    private_part,
     publish,
-    refuse_missing_folder,
     remove_sidecars,
     sync_folder_of,
     take_rights,
@@ -52,7 +51,7 @@ from freezekit.runtime.sqlite_upgrade import held_alone
 from freezekit.runtime.status import refuse_unusable, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from freezekit.manifest import Manifest
     from freezekit.runtime.database import DatabaseLike
@@ -91,7 +90,8 @@ def restore(backup: str, db: DatabaseLike, manifest: Manifest, timeout: float) -
             _refuse_unfit_backup(source, backup, manifest)
             room = document_size(path) + max(document_size(path), document_size(backup))
             refuse_unfit(path, spaces([(os.path.dirname(path), room)]), action="restore")
-            return _put(source, backup, path, manifest, timeout)
+            (kept,) = _retried(lambda: _try_to_put(source, backup, path, manifest, timeout), path, timeout)
+            return kept
     except (sqlite3.Error, OSError) as error:
         raise MigrationFailed(path, str(error), action="restore") from error
 
@@ -124,15 +124,20 @@ def _refuse_unfit_backup(source: sqlite3.Connection, backup: str, manifest: Mani
         raise NotADatabase(backup, "nothing is in it")
 
 
-def _put(source: sqlite3.Connection, backup: str, path: str, manifest: Manifest, timeout: float) -> str | None:
+def _try_to_put(
+    source: sqlite3.Connection, backup: str, path: str, manifest: Manifest, timeout: float
+) -> tuple[str | None] | None:
+    """Put a backup where it belongs; return what was kept, or None if the document is in use or another by now."""
     if not os.path.lexists(path):
-        return _create(source, backup, path)
-    if _is_readable(path, manifest, timeout):
-        with _alone(path, timeout) as document:
-            kept = _keep(document, path, manifest)
-            _write_over(source, document)
-        return kept
-    return _retried(lambda: _try_over_damaged(source, path, timeout), path, timeout)
+        return (_create(source, backup, path),)
+    if not _is_readable(path, manifest, timeout):
+        return _try_over_damaged(source, path)
+    if (document := _try_alone(path)) is None:
+        return None
+    with closed_in_turn(document):
+        kept = _keep(document, path, manifest)
+        _write_over(source, document)
+    return (kept,)
 
 
 def _is_readable(path: str, manifest: Manifest, timeout: float) -> bool:
@@ -159,14 +164,8 @@ def _is_readable(path: str, manifest: Manifest, timeout: float) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _alone(path: str, timeout: float) -> Iterator[sqlite3.Connection]:
-    """Hold SQLite's exclusive lock without a transaction, which the backup API could not work inside."""
-    with closed_in_turn(_retried(lambda: _try_alone(path), path, timeout)) as connection:
-        yield connection
-
-
 def _try_alone(path: str) -> sqlite3.Connection | None:
+    """Take SQLite's exclusive lock without a transaction, which the backup API could not work inside."""
     try:
         return held_alone(path)
     except sqlite3.OperationalError as error:
@@ -213,8 +212,8 @@ def _write_over(source: sqlite3.Connection, document: sqlite3.Connection) -> Non
     source.backup(document)
 
 
-def _try_over_damaged(source: sqlite3.Connection, path: str, timeout: float) -> str | None:
-    """Put a backup over a document that cannot be read, unless that is in use.
+def _try_over_damaged(source: sqlite3.Connection, path: str) -> tuple[str] | None:
+    """Put a backup over a document that cannot be read, unless that is in use or has been replaced.
 
     Closing the file drops the locks that this process has on it: there must be none, and none comes while it is our
     turn.
@@ -223,35 +222,45 @@ def _try_over_damaged(source: sqlite3.Connection, path: str, timeout: float) -> 
         if open_handle(path) is not None:
             return None
         with open(path, "r+b", buffering=0) as held:
-            return _put_over_damaged(source, held, path, timeout) if _try_lock(held) else None
+            return _put_over_damaged(source, held, path) if _try_lock(held, path) else None
 
 
-def _put_over_damaged(source: sqlite3.Connection, held: BinaryIO, path: str, timeout: float) -> str:
+def _put_over_damaged(source: sqlite3.Connection, held: BinaryIO, path: str) -> tuple[str] | None:
     """Keep the bytes of a document that cannot be read, then write over it, or replace it where SQLite cannot."""
     kept = _keep_bytes(held, path)
     try:
-        with _alone(path, timeout) as document:
+        if (document := _try_alone(path)) is None:
+            return None
+        with closed_in_turn(document):
             _write_over(source, document)
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # a subclass: locked, full, read-only
             raise
-        _retried(lambda: _try_lock(held), path, timeout)
+        # With its own handle SQLite has closed our lock, too.
+        if not _try_lock(held, path):
+            return None
         if os.name == "nt":
             held.close()
         _replace(source, path)
-    return kept
+    return (kept,)
 
 
-def _try_lock(held: BinaryIO) -> Literal[True] | None:
-    """Take the lock SQLite takes for writing, on a file it may be unable to open; closing the file frees it."""
+def _try_lock(held: BinaryIO, path: str) -> bool:
+    """Take the lock SQLite takes for writing, on a file it may be unable to open, and which still has its name.
+
+    Closing the file frees it.
+    """
     if sys.platform != "win32":
         import fcntl
 
         try:
             fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _LOCK_BYTE)
         except (BlockingIOError, PermissionError):
-            return None
-    return True
+            return False
+    try:
+        return os.path.samestat(os.fstat(held.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _journals(path: str) -> list[str]:
@@ -259,7 +268,10 @@ def _journals(path: str) -> list[str]:
 
 
 def _keep_bytes(held: BinaryIO | None, path: str) -> str:
-    """Copy a document that SQLite cannot read, or is missing, and its journals; return the name of the copy."""
+    """Copy a document that SQLite cannot read, or is missing, and its journals; return the name of the copy.
+
+    Whoever tries twice keeps the same thing once.
+    """
     target = replaced_name(path, "damaged")
     ends = _journals(path)
     with named_part(target) as part:
@@ -268,6 +280,9 @@ def _keep_bytes(held: BinaryIO | None, path: str) -> str:
                 _write_copy(journal, part + end, path + end)
         if held is not None:
             _write_copy(held, part, path)
+            for name in replaced_names(path):
+                if _journals(name) == ends and all(filecmp.cmp(name + e, part + e, shallow=False) for e in ("", *ends)):
+                    return name
         for end in [*ends, *([""] if held is not None else [])]:
             os.replace(part + end, target + end)
         sync_folder_of(target)
@@ -298,11 +313,12 @@ def _replace(source: sqlite3.Connection, path: str) -> None:
 
 def _create(source: sqlite3.Connection, backup: str, path: str) -> str | None:
     """Put a copy of a backup where there is nothing, or nothing but a journal."""
-    refuse_missing_folder(path)
-    kept = _keep_bytes(None, path) if _journals(path) else None
-    remove_sidecars(path)
-    with named_part(f"{path}.restored") as part:
+    with private_part(path, "restore") as part:
+        open(part, "xb").close()
         copy_database(source, part, version_rows(source).values())
         take_rights(backup, part)
+        kept = _keep_bytes(None, path) if _journals(path) else None
+        if not os.path.lexists(path):  # else they are those of a file that somebody made meanwhile
+            remove_sidecars(path)
         publish(part, path)
     return kept
