@@ -295,8 +295,16 @@ def test_a_restore_that_waits_keeps_nobody_waiting(project: Project, tmp_path: P
     assert migrations.status(damaged).state is freezekit.State.CURRENT
 
 
-def test_looking_at_a_document_drops_no_lock_of_another_thread(project: Project, tmp_path: Path) -> None:
-    """To close a file drops the POSIX locks that the process has on it, whoever took them."""
+@pytest.mark.parametrize("listing", ["/dev/fd", "none"])
+def test_looking_at_a_document_drops_no_lock_of_another_thread(
+    listing: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To close a file drops the POSIX locks that the process has on it, whoever took them.
+
+    So its handles must be known; a container may have no /proc that lists them.
+    """
+    list_folder = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: list_folder(path if listing == path else f"{path} that is not"))
     document, done, migrations = tmp_path / "document.db", threading.Event(), project.located()
     project.plain(document, "b2")
 

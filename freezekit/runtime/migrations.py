@@ -95,6 +95,7 @@ class Migrations:
 
         Raises:
             DatabaseInUse: Another program kept the file locked.
+            MigrationFailed: The system lacks room for temporary files, or handles, to look at it.
             UsageError: ``db`` is no database.
 
         Example:

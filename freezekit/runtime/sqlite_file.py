@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
 import time
 
-from freezekit.errors import DatabaseInUse, NotADatabase
+from freezekit.errors import DatabaseInUse, MigrationFailed, NotADatabase
 from freezekit.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
+    from freezekit.errors import FreezekitError
     from freezekit.manifest import Manifest
 
 # https://www.sqlite.org/fileformat.html, section 1.3
@@ -27,6 +29,10 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _WAL_VERSION = 2
 _LOOK_SECONDS = 5.0
+# A system without /proc may set no limit, and to ask about each takes a microsecond.
+_MOST_HANDLES = 65_536
+# Errors of a system that has too little of something just then, which say nothing of the file.
+_LACKS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _COPIED_BYTES = 1024 * 1024
 _VERSION = "version_num"
 COPY_SUFFIX = ".freezekit-upgrading"
@@ -79,6 +85,7 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS, *, alone
     Raises:
         NotADatabase: A folder, a device, some other file, a damaged database.
         DatabaseInUse: It stayed locked for the whole time.
+        MigrationFailed: The system lacks room or handles for a look; the file may be sound.
     """
     if not size_of_file(path):
         return None
@@ -91,7 +98,7 @@ def look(path: str, manifest: Manifest, timeout: float = _LOOK_SECONDS, *, alone
             raise DatabaseInUse(path, time.monotonic() - started) from error
         raise NotADatabase(path, f"it is damaged, or no SQLite file ({error})") from error
     except OSError as error:
-        raise NotADatabase(path, f"it cannot be looked at ({error.strerror or error})") from error
+        raise _not_looked_at(path, error) from error
 
 
 def read_contents(connection: sqlite3.Connection, manifest: Manifest) -> Contents:
@@ -161,16 +168,31 @@ def size_of_file(path: str) -> int:
 
     Raises:
         NotADatabase: It is no ordinary file, or cannot be looked at.
+        MigrationFailed: The system lacks memory for that.
     """
     try:
         found = os.stat(path)
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise NotADatabase(path, f"it cannot be looked at ({error.strerror})") from error
+        raise _unreadable(path, "looked at", error) from error
     if not stat.S_ISREG(found.st_mode):
         raise NotADatabase(path, "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is not an ordinary file")
     return found.st_size
+
+
+def _unreadable(path: str, how: str, error: OSError) -> FreezekitError:
+    """Return what to say of a file that the system does not open, which may be sound."""
+    if error.errno in _LACKS:
+        return _not_looked_at(path, error)
+    return NotADatabase(path, f"it cannot be {how} ({error.strerror or error})")
+
+
+def _not_looked_at(path: str, error: OSError) -> MigrationFailed:
+    """Return what to say where a look failed for want of room, handles or a folder for temporary files."""
+    lacks_more_than_room = error.errno in _LACKS - {errno.ENOSPC, errno.EDQUOT}
+    advice = "try again when less is open on this system" if lacks_more_than_room else ""
+    return MigrationFailed(path, f"it cannot be looked at ({error.strerror or error})", action="reading", advice=advice)
 
 
 @contextlib.contextmanager
@@ -232,14 +254,12 @@ def open_handle(path: str) -> int | None:
 
     Opening and closing the file once more would drop the locks SQLite holds on it in this process; while
     :data:`turn` is held, no other thread begins to hold one.
-    https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system that has /dev/fd.
+    https://www.sqlite.org/howtocorrupt.html, section 2.2; true of POSIX locks, so of every system but Windows.
     """
-    wanted = os.stat(path)
-    try:
-        handles = os.listdir("/dev/fd")
-    except OSError:
+    if os.name == "nt":
         return None
-    for handle in map(int, handles):
+    wanted = os.stat(path)
+    for handle in _handles():
         with contextlib.suppress(OSError):
             # One that is only for writing is none of SQLite's.
             if os.path.samestat(os.fstat(handle), wanted) and (os.pread(handle, 1, 0) or not wanted.st_size):
@@ -247,12 +267,27 @@ def open_handle(path: str) -> int | None:
     return None
 
 
+def _handles() -> Iterable[int]:
+    """Return the numbers of this process's open handles; all there can be where the system does not list them.
+
+    Raises:
+        OSError: There is no handle left to list them with.
+    """
+    try:
+        return map(int, os.listdir("/dev/fd"))
+    except OSError as error:
+        if error.errno in _LACKS:
+            raise
+        limit = os.sysconf("SC_OPEN_MAX")
+        return range(limit if 0 < limit < _MOST_HANDLES else _MOST_HANDLES)
+
+
 def _header(path: str, handle: int | None) -> bytes:
     try:
         with contextlib.closing(_chunks(path, handle, _HEADER_BYTES)) as chunks:
             header = next(chunks, b"")
     except OSError as error:
-        raise NotADatabase(path, f"it cannot be read ({error.strerror})") from error
+        raise _unreadable(path, "read", error) from error
     if not header.startswith(_MAGIC):
         raise NotADatabase(path, "it is not an SQLite file")
     if len(header) < _HEADER_BYTES:

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import tracemalloc
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,9 +247,30 @@ def test_what_cannot_be_looked_at_fails_alone(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     report = upgrade_many([tmp_path / "left.db", *documents], migrations, workers=1)
     (failed,) = report.failures
-    assert (failed.database, type(failed.error)) == (str(tmp_path / "left.db"), errors.NotADatabase)
+    assert (failed.database, type(failed.error)) == (str(tmp_path / "left.db"), errors.MigrationFailed)
     assert report.counts["upgraded"] == 6
-    assert "cannot be looked at" in (migrations.status(tmp_path / "left.db").reason or "")
+    with pytest.raises(errors.MigrationFailed, match=r"^The reading of .*left\.db failed: it cannot be looked at"):
+        migrations.status(tmp_path / "left.db")
+
+
+def test_a_lack_of_handles_is_no_fault_of_a_document(migrations: Migrations, documents: list[Path]) -> None:
+    """A sound document must not be called another program's, nor be replaced by a backup."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    report = upgrade_many(documents[1:], migrations, workers=1)
+    backup = next(one.backup for one in report if one.backup)
+    migrations.restore(backup, documents[1])  # modules are files, too
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 1, hard))
+        with suppress(OSError):
+            while True:
+                stack.enter_context(open(os.devnull))
+        for action in (migrations.status, migrations.upgrade, lambda one: migrations.restore(backup, one)):
+            with pytest.raises(errors.MigrationFailed, match="Too many open files") as caught:
+                action(documents[0])
+            assert "restore a backup" not in str(caught.value)
+    assert migrations.upgrade(documents[0]).applied
 
 
 def test_patterns_take_no_backups_and_nothing_that_belongs_to_a_database(
