@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # A URL of an SQLite file that means the same with and without SQLAlchemy's unquoting.
 _PLAIN_SQLITE_URL = r"sqlite(?P<driver>\+\w+)?:///(?!file:|:memory:)(?P<path>[^?%]+)"
+# What of a query tells one database from another, and how it is reached.
+_PLACE = {"host", "port", "service", "dbname", "unix_socket", "options"}
+_SHOWN_OF_QUERY = _PLACE | {"driver", "charset", "sslmode", "mode", "cache", "uri"}
 # A path that is in a URL as it is.
 _PLAIN_PATH = r"/[\w./-]+"
 
@@ -196,9 +199,9 @@ def _file_of(url: URL) -> str | None:
 
 
 def shown_url(url: URL) -> str:
-    """Return a URL without its password, which drivers take from the query, too."""
-    secret = [name for name in url.query if "pass" in name.lower()]
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
+    """Return a URL without its password; of its query, in which drivers take one too, what is known to hold none."""
+    hidden = [name for name in url.query if name not in _SHOWN_OF_QUERY]
+    return url.difference_update_query(hidden).render_as_string(hide_password=True)
 
 
 def _no_database(db: object) -> UsageError:

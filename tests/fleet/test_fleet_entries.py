@@ -349,6 +349,8 @@ def test_a_file_named_like_a_pattern_is_meant_itself(migrations: Migrations, doc
 def test_a_tenant_names_itself_without_its_password() -> None:
     assert str(Tenant("postgresql://me:secret@host/db", "one")) == "postgresql://me:***@host/db schema one"
     assert str(Tenant("postgresql://host/db?password=secret&sslmode=require")) == "postgresql://host/db?sslmode=require"
+    for query in ("PWD=secret&driver=x", "odbc_connect=UID%3Dsa%3BPWD%3Dsecret&driver=x"):
+        assert str(Tenant(f"mssql+pyodbc://host/db?{query}")) == "mssql+pyodbc://host/db?driver=x"
     report = upgrade_many(
         Tenant("postgresql+asyncpg://me:secret@host/db", "one"), freezekit.locate("sample_app:migrations")
     )
