@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -138,6 +141,58 @@ def test_ctrl_c_while_files_are_looked_at_tells_each_once(migrations: Migrations
     with pytest.raises(KeyboardInterrupt):
         upgrade_many(files, migrations, workers=2, on_progress=interrupted)
     assert sorted(told) == sorted(map(str, files))
+
+
+@pytest.mark.parametrize("lend", [False, True], ids=["workers", "executor"])
+def test_ctrl_c_is_raised_once_each_is_told(lend: bool, migrations: Migrations, documents: list[Path]) -> None:
+    """Whenever it is pressed: here as often as there are documents, each time in another moment of the run."""
+    files = copies(documents[0], 5)
+    for moment in range(len(files)):
+        told: list[str] = []
+
+        def press(progress: FleetProgress, told: list[str] = told, moment: int = moment) -> None:
+            told.append(progress.outcome.database)
+            if len(told) == moment + 1:
+                signal.raise_signal(signal.SIGINT)
+
+        how = {"executor": ThreadPoolExecutor(1)} if lend else {"workers": 1}
+        with pytest.raises(KeyboardInterrupt):
+            upgrade_many(files, migrations, backup=None, on_progress=press, **how)
+        assert sorted(told) == sorted(map(str, files))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_heard_where_the_list_keeps_us_waiting(migrations: Migrations, documents: list[Path]) -> None:
+    def slow() -> Iterator[Path]:
+        yield documents[0]
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        time.sleep(60)
+
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        upgrade_many(slow(), migrations, on_progress=lambda one: told.append(one.outcome.database))
+    assert told == [str(documents[0])]
+
+
+@pytest.mark.parametrize("how", ["cancel", "stop_after_failures"])
+def test_a_list_that_never_ends_is_read_no_further_than_to_the_stop(
+    how: str, migrations: Migrations, documents: list[Path]
+) -> None:
+    """What was not read is one entry of the report, which is not ok then."""
+    cancel, given = threading.Event(), []
+
+    def endless() -> Iterator[Path]:
+        while True:
+            given.append(documents[0] if how == "cancel" else documents[0].with_name("absent"))
+            if len(given) == 1000:
+                cancel.set()
+            yield given[-1]
+
+    limits = {"cancel": cancel} if how == "cancel" else {"stop_after_failures": 3}
+    report = upgrade_many(endless(), migrations, workers=1, **limits)
+    last = list(report)[-1]
+    assert (last.database, last.result, report.ok) == ("the rest of what was given", "left", False)
+    assert len(report) == len(given) + 1
 
 
 def test_what_the_callers_function_raises_ends_the_run_in_order(migrations: Migrations, documents: list[Path]) -> None:

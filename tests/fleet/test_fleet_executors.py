@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import freezekit
-from freezekit import Migrations, errors, upgrade_many
+from freezekit import FleetProgress, Migrations, State, errors, upgrade_many
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -158,6 +159,25 @@ def test_a_cluster_does_the_work(migrations: Migrations, documents: list[Path]) 
         report = names["report"]
         assert report.counts == {"upgraded": 6, "current": 0, "failed": 1, "left": 0, "duplicate": 0}
         assert {one.attempts for one in report if one.result == "upgraded"} == {1}
+
+
+def test_what_a_cluster_was_handed_is_finished_before_a_cancelled_run_ends(project: Project) -> None:
+    """Its futures do not tell which of them run: what is reported as left was not touched."""
+    distributed = pytest.importorskip("distributed")
+    project.revision("b2", "a1", "import time; time.sleep(0.5); op.execute('CREATE TABLE t_b2 (x)')")
+    files, cancel = old_files(project, "abcdef"), threading.Event()
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+
+        def enough(_progress: FleetProgress) -> None:
+            cancel.set()
+
+        executor = client.get_executor()
+        report = upgrade_many(files, project.located(), executor=executor, cancel=cancel, on_progress=enough)
+    states = {str(file): project.located().status(file).state for file in files}
+    assert {one.database: one.result == "upgraded" for one in report} == {
+        name: state is State.CURRENT for name, state in states.items()
+    }
 
 
 def test_processes_of_mpi_do_the_work(documents: list[Path], tmp_path: Path) -> None:

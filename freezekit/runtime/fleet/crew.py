@@ -13,7 +13,7 @@ from freezekit.runtime.fleet.workers import WorkerPool, processors
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _IN_FLIGHT = 64
 _UPGRADES = 16
@@ -46,6 +46,10 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - whoever takes the result decides
             future.set_exception(error)
         return future
+
+    def tells_what_runs(self, futures: Sequence[Future[Any]]) -> bool:  # noqa: ARG002 - asked of others
+        """Return whether a future that can be cancelled has surely not begun."""
+        return True
 
     def stop(self) -> None:
         """Have what is running cancelled, where that is possible."""
@@ -103,6 +107,10 @@ class Lent(Crew):
             refused: Future[Any] = Future()
             refused.set_exception(error if isinstance(error, BrokenExecutor) else BrokenExecutor(str(error)))
             return refused
+
+    def tells_what_runs(self, futures: Sequence[Future[Any]]) -> bool:
+        """Return whether any is said to run: of the futures of dask none ever is, and each can be cancelled."""
+        return any(one.running() for one in futures)
 
 
 def crew_of(

@@ -55,12 +55,21 @@ def entries(databases: Any) -> Iterator[Entry | tuple[str, FreezekitError]]:
     Raises:
         UsageError: It is none of these.
     """
-    from_one = isinstance(databases, (str, os.PathLike, Tenant)) or type(databases).__name__ == "URL"
+    from_one = _is_one(databases)
     if not from_one and not hasattr(databases, "__iter__"):
         raise _no_entry(databases)
     given: Iterable[Any] = (databases,) if from_one else databases
     for one in given:
         yield from _meant_by(one)
+
+
+def is_collection(databases: Any) -> bool:
+    """Return whether several databases are given that are all there: to read on costs nothing, and ends."""
+    return hasattr(databases, "__len__") and not _is_one(databases)
+
+
+def _is_one(databases: Any) -> bool:
+    return isinstance(databases, (str, os.PathLike, Tenant)) or type(databases).__name__ == "URL"
 
 
 def _meant_by(one: Any) -> Iterator[Entry | tuple[str, FreezekitError]]:

@@ -6,13 +6,14 @@ import queue
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from freezekit.errors import UpgradeCancelled, UsageError
 from freezekit.runtime.fleet import tasks
 from freezekit.runtime.fleet.crew import crew_of
-from freezekit.runtime.fleet.entries import Entry, entries
+from freezekit.runtime.fleet.entries import Entry, entries, is_collection
+from freezekit.runtime.fleet.interrupts import interrupts_noted
 from freezekit.runtime.fleet.ledger import Ledger
 from freezekit.runtime.fleet.records import DUPLICATE, FAILED, LEFT, FleetProgress, Outcome
 from freezekit.runtime.fleet.report import FleetReport
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from freezekit.runtime.fleet.crew import Crew
     from freezekit.runtime.fleet.entries import FleetDatabase
+    from freezekit.runtime.fleet.interrupts import Interrupts
     from freezekit.runtime.fleet.tasks import Order, Sifted
     from freezekit.runtime.migrations import Migrations
 
@@ -35,6 +37,8 @@ _SIZE_OF_A_SERVER = -1
 # An upgrade of a server has at most so many connections at once: the lock's, env.py's, and one that looks.
 _CONNECTIONS = 3
 _POLL_SECONDS = 0.2
+_ASK_SECONDS = 0.05
+_REST = "the rest of what was given"
 
 
 def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
@@ -74,7 +78,8 @@ def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
         timeout: How long to wait for another program that uses a database, in seconds.
         x_arguments: As for ``upgrade``, the same for all.
         cancel: A function or an ``Event``. Workers of this program roll back what they do; an ``executor`` finishes
-            what it has begun. The rest is reported as left.
+            what it has begun, or all that it was handed if its futures do not tell what that is. The rest is reported
+            as left; as one, what was not read yet of anything but a collection.
         workers: How many processes; by default one for each processor this process may use.
         max_connections: How many connections to servers there may be at once, at least 3.
         stop_after_failures: After how many failures the rest is left.
@@ -86,8 +91,8 @@ def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
         InvalidMigrations, UnreadableBundle: The scripts cannot be used; nothing was looked at.
         UsageError: ``databases`` is neither a database that can go to another process nor an iterable; a number is too
             small; or there is both an executor and a number of workers. Nothing was changed.
-        KeyboardInterrupt: Ctrl-C was pressed; what ran was rolled back or finished, and everything was reported to
-            ``on_progress``.
+        KeyboardInterrupt: Ctrl-C was pressed; what ran was rolled back or finished, and everything that was read was
+            reported to ``on_progress``. Pressed once more it ends the run at once.
 
     Example:
         >>> report = freezekit.upgrade_many("notes/**/*.notes", migrations)
@@ -96,17 +101,19 @@ def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
     """
     _refuse_numbers(executor, workers, max_connections, stop_after_failures)
     order = tasks.order_of(migrations, backup, timeout, x_arguments)
-    crew = crew_of(executor, workers, cancel)
-    limits = _Limits(cancel, stop_after_failures, max_connections // _CONNECTIONS if max_connections else None)
     started = time.monotonic()
-    fleet = _Fleet(order, crew, limits, on_progress)
-    try:
-        fleet.run(entries(databases))
-    except BaseException:
-        fleet.ledger.close()
-        raise
-    finally:
-        crew.end()
+    with interrupts_noted() as interrupts:
+        servers = max_connections // _CONNECTIONS if max_connections else None
+        limits = _Limits(cancel, stop_after_failures, servers, interrupts)
+        crew = crew_of(executor, workers, limits.is_cancelled)
+        fleet = _Fleet(order, crew, limits, on_progress)
+        try:
+            fleet.run(entries(databases), is_list=is_collection(databases))
+        except BaseException:
+            fleet.ledger.close()
+            raise
+        finally:
+            crew.end()
     return FleetReport(fleet.ledger, time.monotonic() - started)
 
 
@@ -132,14 +139,18 @@ class _Limits:
         cancel: Asked between databases.
         failures: How many more may fail; None for any number.
         servers: How many servers may be upgraded at once; None for any number.
+        interrupts: Whether Ctrl-C was pressed.
     """
 
     cancel: Callable[[], object] | threading.Event | None
     failures: int | None
     servers: int | None
+    interrupts: Interrupts
 
     def is_cancelled(self) -> bool:
-        """Return whether the caller wants the fleet to stop."""
+        """Return whether the caller, or whoever sits there, wants the fleet to stop."""
+        if self.interrupts.pressed:
+            return True
         if self.cancel is None:
             return False
         return bool(self.cancel() if callable(self.cancel) else self.cancel.is_set())
@@ -159,6 +170,8 @@ class _Fleet:
         self._limits = limits
         self._on_progress = on_progress
         self._stopped = False
+        self._ask_at = 0.0
+        self._is_read = False
         self._done = 0
         self._total: int | None = None
         # What is in flight, and how often it was tried: one database to upgrade, or some files to look at.
@@ -168,8 +181,13 @@ class _Fleet:
         self._unnoted: deque[Entry] = deque()
         self._held: list[Entry] = []
 
-    def run(self, found: Iterator[Entry | tuple[str, Exception]]) -> None:
-        """Sift, upgrade, and report every entry, whatever happens meanwhile."""
+    def run(self, found: Iterator[Entry | tuple[str, Exception]], *, is_list: bool) -> None:
+        """Sift, upgrade, and report every entry, whatever happens meanwhile.
+
+        Args:
+            found: The entries.
+            is_list: Whether all of them are there already, so that those left can be named, too.
+        """
         todo: Iterator[Entry] | None = None
         try:
             self._sift(found)
@@ -181,13 +199,16 @@ class _Fleet:
             raise
         finally:
             self._wait(0)
-            for one in chain(self._unnoted, self._held, self.ledger.taken() if todo is None else todo, found):
+            rest = self.ledger.taken() if todo is None else todo
+            for one in chain(self._unnoted, self._held, rest, found if is_list else ()):
                 self._leave(one)
+        if not (self._is_read or is_list):
+            self._leave((_REST, UpgradeCancelled(_REST)))
 
     def _sift(self, found: Iterator[Entry | tuple[str, Exception]]) -> None:
         """Look at every file, and enter what is to do."""
         looked_at = 0
-        while not self._is_stopped() and self._read(found):
+        while not self._is_stopped() and self._read(found) and not self._stopped:
             files = list(self._unnoted)
             if looked_at < self._crew.looks_here:
                 self._note(tasks.sift(self._order, files))
@@ -197,12 +218,17 @@ class _Fleet:
                 self._wait(self._crew.in_flight)
             looked_at += len(files)
         self._wait(0)
-        self._total = self._done + self.ledger.todo()
+        if self._is_read:
+            self._total = self._done + self.ledger.todo()
 
     def _read(self, found: Iterator[Entry | tuple[str, Exception]]) -> bool:
         """Read some entries: report what is no database, enter what is a server; return whether there were any."""
         any_read = False
-        for one in islice(found, _CHUNK):
+        for _ in range(_CHUNK):
+            one = self._limits.interrupts.next_of(found)
+            if one is None:
+                self._is_read = not self._is_stopped()
+                break
             any_read = True
             if not isinstance(one, Entry):
                 self._report(Outcome(one[0], FAILED, error=one[1]))
@@ -210,6 +236,8 @@ class _Fleet:
                 self._enter(one, _SIZE_OF_A_SERVER, repr(one.target))
             else:
                 self._unnoted.append(one)
+            if time.monotonic() >= self._ask_at and self._is_stopped():
+                break
         return any_read
 
     def _note(self, found: list[Sifted]) -> None:
@@ -265,8 +293,12 @@ class _Fleet:
                 future = self._finished.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 self._is_stopped()
+                # What an interrupt came for in the moment in which it was fetched.
+                for future in [one for one in self._running if one.done()]:
+                    self._finished.put(future)
                 continue
-            self._take(future, *self._running.pop(future))
+            if future in self._running:
+                self._take(future, *self._running.pop(future))
             self._is_stopped()
 
     def _take(self, future: Future[Any], what: Entry | list[Entry], attempt: int) -> None:
@@ -313,6 +345,7 @@ class _Fleet:
 
     def _is_stopped(self) -> bool:
         """Return whether nothing more is to be begun."""
+        self._ask_at = time.monotonic() + _ASK_SECONDS
         if not self._stopped and self._limits.is_cancelled():
             self._stop()
         if not self._stopped and self._limits.failures is not None and self._limits.failures <= 0:
@@ -326,5 +359,6 @@ class _Fleet:
 
     def _begin_nothing_more(self) -> None:
         self._stopped = True
-        for future in list(self._running):
+        running = list(self._running)
+        for future in running if self._crew.tells_what_runs(running) else ():
             future.cancel()
