@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -322,6 +323,39 @@ def test_a_pattern_matches_what_glob_says(
     whole = prefix.format(here=tmp_path, name=tmp_path.name) + pattern
     found = [one.name if isinstance(one, Entry) else one[0] for one in entries(whole)]
     assert sorted(found) == sorted(glob.glob(whole, recursive=True) or [whole])
+
+
+def test_folders_that_lead_to_themselves_are_looked_into_once(migrations: Migrations, documents: list[Path]) -> None:
+    """By two links, bash and find end; glob of Python does not, in any time that somebody would wait."""
+    folder = documents[0].parent / "below"
+    folder.mkdir()
+    documents[0].rename(folder / "a.notes")
+    for link, target in (("up", ".."), ("self", "."), ("round", "../below")):
+        (folder / link).symlink_to(target, target_is_directory=True)
+    report = upgrade_many(f"{documents[0].parent}/**/*.notes", migrations, workers=1)
+    assert (len(report), report.counts["upgraded"]) == (6, 6)
+
+
+@pytest.mark.parametrize("pattern", ["**/*.notes", "*/*.notes", "**/deep/*.notes", "closed/*.notes", "**/a.notes"])
+def test_a_folder_that_cannot_be_looked_into_is_named(
+    pattern: str, migrations: Migrations, documents: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, as a failure: what lies there may be old."""
+    closed = documents[0].parent / "closed"
+    closed.mkdir()
+    shutil.copy(documents[0], closed)
+    look_into = os.scandir
+
+    def refused(path: str) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look_into(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    report = upgrade_many(documents[0].parent / pattern, migrations, workers=1)
+    failed = [(Path(one.database), type(one.error)) for one in report.failures]
+    assert failed == [(closed, errors.NotADatabase)]
+    assert "cannot be looked into (Permission denied)" in str(next(report.failures).error)
 
 
 @pytest.mark.parametrize("pattern", ["{here}/*.notes", "*.notes", "**/*.notes"])

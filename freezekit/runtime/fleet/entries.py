@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import glob
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from freezekit.errors import FreezekitError, UsageError
+from freezekit.errors import FreezekitError, NotADatabase, UsageError
 from freezekit.records import record
 from freezekit.runtime.database import database_of, name_of_file
 from freezekit.runtime.fleet.records import Tenant, without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     from sqlalchemy import URL
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     FleetDatabase: TypeAlias = str | os.PathLike[str] | URL | Tenant
 
+_SEPARATORS = os.sep + (os.altsep or "")
 _BACKUP = ".bak"
 # What lies beside a database while it is in use: SQLite's own files, and the private copy of an upgrade.
 _COMPANIONS = ("-wal", "-shm", "-journal", ".freezekit-upgrading")
@@ -93,38 +93,98 @@ def _is_pattern(one: Any) -> bool:
     return glob.has_magic(text) and "://" not in text and not os.path.lexists(text)
 
 
-def _matching(pattern: str) -> Iterator[Entry]:
+def _matching(pattern: str) -> Iterator[Entry | tuple[str, FreezekitError]]:
     matched = False
     for path in _paths(pattern):
-        if not path.endswith(_COMPANIONS) and (pattern.endswith(_BACKUP) or not path.endswith(_BACKUP)):
+        if isinstance(path, OSError):
+            matched = True
+            folder = str(path.filename)
+            yield folder, NotADatabase(folder, f"it cannot be looked into ({path.strerror})")
+        elif not path.endswith(_COMPANIONS) and (pattern.endswith(_BACKUP) or not path.endswith(_BACKUP)):
             matched = True
             yield Entry(path, os.path.abspath(path))
     if not matched:
         raise UsageError(f"{pattern} matches no file.")
 
 
-def _paths(pattern: str) -> Iterator[str]:
-    """Yield what ``glob.iglob`` does for a pattern; that keeps all names of the folder of the files in memory."""
+def _paths(pattern: str) -> Iterator[str | OSError]:
+    """Yield what ``glob.iglob`` does for a pattern, and why a folder cannot be read, over which that passes.
+
+    It keeps no names of the files of a folder in memory, and does not go round in circles where links lead up again.
+    """
     folders, name = os.path.split(pattern)
-    if name == "**" or (folders.startswith("**") and folders != "**") or not glob.has_magic(name):
+    if name in ("", "**"):  # what matches are folders
         yield from glob.iglob(pattern, recursive=True)
         return
-    is_meant = re.compile(fnmatch.translate(os.path.normcase(name))).match
-    takes_hidden = name.startswith(".")
-    for folder in _folders(folders):
-        with contextlib.suppress(OSError), os.scandir(folder or os.curdir) as files:
+    drive, rest = os.path.splitdrive(folders)
+    root = rest[: len(rest) - len(rest.lstrip(_SEPARATORS))]
+    parts = [part for part in re.split(f"[{re.escape(_SEPARATORS)}]", rest) if part]
+    for folder in _folders(drive + root, [*parts, name], frozenset()):
+        if isinstance(folder, OSError):
+            yield folder
+        elif glob.has_magic(name):
+            yield from _names(folder, name)
+        elif os.path.lexists(path := os.path.join(folder, name)):
+            yield path
+
+
+def _folders(folder: str, parts: Sequence[str], above: frozenset[tuple[int, int]]) -> Iterator[str | OSError]:
+    """Yield the folders below one to which these parts of a pattern lead, but for the last, which is of files."""
+    part, *rest = parts
+    if not rest:
+        yield folder
+    elif part == "**":
+        yield from _folders(folder, rest, above)
+        try:
+            found = os.stat(folder or os.curdir)
+        except OSError:  # it is gone by now
+            return
+        here = above | {(found.st_dev, found.st_ino)}
+        for one in _names(folder, "*", folders_outside=here):
+            if not isinstance(one, OSError):
+                yield from _folders(one, parts, here)
+            elif not glob.has_magic(rest[0]):  # else whoever reads the folder next says so
+                yield one
+    elif glob.has_magic(part):
+        for one in _names(folder, part, folders_outside=frozenset()):
+            yield from (one,) if isinstance(one, OSError) else _folders(one, rest, above)
+    elif os.path.isdir(path := os.path.join(folder, part)):
+        yield from _folders(path, rest, above)
+
+
+def _names(
+    folder: str, pattern: str, *, folders_outside: frozenset[tuple[int, int]] | None = None
+) -> Iterator[str | OSError]:
+    """Yield what in a folder matches the last part of a pattern, or why it cannot be read.
+
+    Args:
+        folder: The folder; empty for the current one.
+        pattern: One part of a pattern.
+        folders_outside: Yield folders only, and none of these, to which a link may lead back.
+    """
+    is_meant = re.compile(fnmatch.translate(os.path.normcase(pattern))).match
+    takes_hidden = pattern.startswith(".")
+    try:
+        with os.scandir(folder or os.curdir) as files:
             for file in files:
-                if is_meant(os.path.normcase(file.name)) and (takes_hidden or not file.name.startswith(".")):
+                if not is_meant(os.path.normcase(file.name)) or (file.name.startswith(".") and not takes_hidden):
+                    continue
+                if folders_outside is None or _is_folder_outside(file, folders_outside):
                     yield os.path.join(folder, file.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield error
 
 
-def _folders(pattern: str) -> Iterator[str]:
-    if pattern == "**":
-        yield ""  # which "**/" does not match, and in which "**/*" finds files all the same
-    if glob.has_magic(pattern):
-        yield from glob.iglob(os.path.join(pattern, ""), recursive=True)
-    else:
-        yield pattern
+def _is_folder_outside(file: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> bool:
+    try:
+        if not file.is_dir():
+            return False
+        found = file.stat() if file.is_symlink() else None
+    except OSError:
+        return False
+    return found is None or (found.st_dev, found.st_ino) not in above
 
 
 def _entry(one: Any) -> Entry:
