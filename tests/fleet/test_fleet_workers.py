@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import operator
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from freezekit.runtime.fleet import workers
 from freezekit.runtime.fleet.process import WorkerProcess
+from freezekit.runtime.fleet.tasks import stopping
 from freezekit.runtime.fleet.workers import WorkerDied, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MANY = 400
 
@@ -108,6 +114,49 @@ def test_neither_side_waits_for_ever_for_the_other_to_read(pool: WorkerPool) -> 
     sizes = [(1, 300_000)[number % 7 == 0] for number in range(70)]
     futures = [pool.submit(bytes.upper, b"x" * size) for size in sizes]
     assert [len(one.result(timeout=60)) for one in futures] == sizes
+
+
+def test_one_that_cannot_start_leaves_the_work_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of processes or handles; the last one says what the system says."""
+    starts = itertools.count()
+
+    def limited() -> WorkerProcess:
+        if next(starts):
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return WorkerProcess()
+
+    monkeypatch.setattr(workers, "WorkerProcess", limited)
+    with WorkerPool(3) as pool:
+        futures = [pool.submit(abs, -number) for number in range(100)]
+        assert [one.result(timeout=60) for one in futures] == list(range(100))
+        pool.submit(os._exit, 1)
+        with pytest.raises(WorkerDied, match=r"no process could be started for it \(Resource temporarily unavailable"):
+            pool.submit(abs, -1).result(timeout=60)
+
+
+def test_one_whose_program_is_gone_stops_what_it_does(tmp_path: Path) -> None:
+    """It is told as if it were cancelled, and says nothing to a terminal that may be somebody else's by then."""
+    marks = tmp_path / "begun", tmp_path / "stopped"
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_fleet_workers import wait_for_stop
+from freezekit.runtime.fleet.workers import WorkerPool
+WorkerPool(1).submit(wait_for_stop, *{[str(one) for one in marks]!r})
+while not os.path.exists({str(marks[0])!r}):
+    pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (-signal.SIGKILL, "")
+    assert marks[1].exists()
+
+
+def wait_for_stop(begun: str, stopped: str) -> None:
+    """Be a task that hears of a stop."""
+    Path(begun).touch()
+    if stopping.wait(30):
+        Path(stopped).touch()
 
 
 def test_one_that_was_stopped_is_not_replaced(pool: WorkerPool) -> None:

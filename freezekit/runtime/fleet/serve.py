@@ -66,7 +66,8 @@ def serve() -> None:
 
     tasks.is_worker = True
     is_settled = False
-    with _pipes() as (asked_for, answers):
+    with contextlib.suppress(BrokenPipeError), _pipes() as (asked_for, answers):
+        _stop_with_parent(asked_for.fileno())
         while (task := _next(asked_for)) is not None:
             answers.write(framed(_answer(*task)))
             answers.flush()
@@ -83,6 +84,23 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     from freezekit.runtime.fleet.tasks import stopping
 
     stopping.set()
+
+
+def _stop_with_parent(tasks: int) -> None:
+    """Stop what is done if the program that asked for it is gone: nobody would hear what became of it."""
+    import select
+    import threading
+
+    if not hasattr(select, "poll"):  # Windows
+        return
+
+    def wait() -> None:
+        hung_up = select.poll()
+        hung_up.register(tasks, 0)
+        hung_up.poll()
+        _stop(0, None)
+
+    threading.Thread(target=wait, name="freezekit-parent", daemon=True).start()
 
 
 @contextlib.contextmanager

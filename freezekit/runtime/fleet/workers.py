@@ -56,7 +56,8 @@ class WorkerPool(Executor):
 
     def __init__(self, count: int) -> None:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._workers = [_Worker(self._tasks, count) for _ in range(count)]
+        able = _Able(count)
+        self._workers = [_Worker(self._tasks, count, able) for _ in range(count)]
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Hand a task to the next free process; its future fails with WorkerDied if that ends without an answer."""
@@ -90,6 +91,22 @@ class WorkerPool(Executor):
             worker.thread.join()
 
 
+class _Able:
+    """How many workers can start their processes; one that cannot leaves the work to the others, but for the last."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+
+    def retire(self) -> bool:
+        """Count one less; return False if it is the last."""
+        with self._lock:
+            if self._count == 1:
+                return False
+            self._count -= 1
+            return True
+
+
 class _Worker:
     """One process at a time, and the thread that talks to it.
 
@@ -100,9 +117,11 @@ class _Worker:
     Args:
         tasks: Where all workers take theirs from; None is the last.
         others: So many tasks are left there by a worker that has one already.
+        able: How many workers can start processes.
     """
 
-    def __init__(self, tasks: queue.SimpleQueue[_Task | None], others: int) -> None:
+    def __init__(self, tasks: queue.SimpleQueue[_Task | None], others: int, able: _Able) -> None:
+        self._able = able
         self._tasks = tasks
         self._others = others
         # In the order in which they are done; the first of them have been sent.
@@ -144,6 +163,8 @@ class _Worker:
             if task is None:
                 self._tasks.put(None)  # it ends the others, too, and this one once nothing is left
                 return bool(self._taken)
+            if not self._taken and not self._can_start(task):
+                return False
             if task.future.set_running_or_notify_cancel():
                 self._taken.append(task)
         return True
@@ -151,6 +172,18 @@ class _Worker:
     def _lacks_work(self) -> bool:
         """Return whether there is time for one more in a round, and one that the other workers can spare."""
         return (len(self._taken) + 1) * self._seconds_each <= _ROUND_SECONDS and self._tasks.qsize() > self._others
+
+    def _can_start(self, task: _Task) -> bool:
+        """Return whether this worker has a process for a task; if it cannot start one, another worker gets the task."""
+        try:
+            self._started()
+        except OSError:
+            if self._able.retire():
+                self._tasks.put(task)
+                return False
+        except EOFError:
+            pass
+        return True
 
     def _started(self) -> WorkerProcess:
         if self._process is None:
@@ -187,8 +220,10 @@ class _Worker:
 
     def _lose(self, error: Exception) -> None:
         """Fail what the process was doing; the rest is sent again, to the next one."""
-        ended = self._end()
-        died = WorkerDied(f"the process that did it ended without an answer ({ended})")
+        if self._process is None and isinstance(error, OSError):
+            died = WorkerDied(f"no process could be started for it ({error.strerror or error})")
+        else:
+            died = WorkerDied(f"the process that did it ended without an answer ({self._end()})")
         died.__cause__ = error
         self._sent, self._seconds_each = 0, _ROUND_SECONDS
         self._taken.popleft().future.set_exception(died)
