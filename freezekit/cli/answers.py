@@ -102,7 +102,11 @@ def refuse(error: BaseException, program: str, command: str | None, *, as_json: 
         with _to_file(output):
             _tell(error, program, command, as_json=as_json)
     except (OSError, UsageError):
-        _tell(error, program, command, as_json=as_json)
+        with contextlib.suppress(OSError):
+            if output is None and as_json:  # stdout is what failed
+                say(f"{program}: {reason(error)}", sys.stderr)
+            else:
+                _tell(error, program, command, as_json=as_json)
     return error.exit_code if isinstance(error, FreezekitError) else 1
 
 

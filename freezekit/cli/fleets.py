@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import queue
 import sys
+import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -18,12 +21,14 @@ from freezekit.runtime.database import database_of
 from freezekit.runtime.fleet import Tenant, upgrade_many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from freezekit.runtime.fleet import FleetProgress, FleetReport, Outcome
     from freezekit.runtime.migrations import Migrations
 
 _SHOWN = 20
+_POLL_SECONDS = 0.2
+_LINES_AHEAD = 1000
 _SCHEMA = "{schema}"
 
 
@@ -59,16 +64,16 @@ def upgrade_many_command(ctx: click.Context, /, migrations: Migrations, **option
     """Upgrade many databases.
 
     PATTERN is a path, a URL, or a pattern such as 'notes/**/*.notes'; quote patterns, and there is no limit to how
-    many files they match. Each database succeeds or fails by itself; a file that does not exist is a failure. Ctrl-C
-    rolls back what runs and leaves the rest; a second run does only what is left. With --json there is one document
-    for each database, on a line of its own, as it is finished, and a summary on the last line. The exit code is 1 if
-    any database failed or was left.
+    many files they match. Each database succeeds or fails by itself; a file that does not exist is a failure. Ctrl-C,
+    or what ends a service, rolls back what runs and leaves the rest; a second run does only what is left. With --json
+    there is one document for each database, on a line of its own, as it is finished, and a summary on the last line.
+    The exit code is 1 if any database failed or was left.
     """
     stream, command = ctx.meta["lines"], name_of(ctx)
     backup = backup_of(options)
     with cancelled_by_interrupt() as cancel, fleet_bar() as show, contextlib.ExitStack() as opened:
         report = upgrade_many(
-            _databases(options, opened),
+            _databases(options, opened, cancel),
             migrations,
             on_progress=_told(stream, command, show),
             backup=backup,
@@ -85,15 +90,19 @@ def upgrade_many_command(ctx: click.Context, /, migrations: Migrations, **option
     return Answer(summary, _summary(report), _failures(report), exit_code, is_last_line=True, lines=lines)
 
 
-def _databases(options: Mapping[str, Any], opened: contextlib.ExitStack) -> Iterator[str | Tenant]:
+def _databases(
+    options: Mapping[str, Any], opened: contextlib.ExitStack, cancel: threading.Event
+) -> Iterator[str | Tenant]:
     """Return every name that was given, wherever; read while it is used."""
     patterns, name, url, query = (options[one] for one in ("patterns", "from_file", "url", "url_query"))
     if (url is None) != (query is None):
         raise UsageError("--url says which database --url-query asks: give both, or none.")
     if not (patterns or name or query):
         raise UsageError("There is nothing to upgrade: give a PATTERN, --from-file or --url-query.")
-    file = _list_file(name, opened) if name else ()
+    file = _list_file(name, opened, cancel) if name else ()
     for_schema = {key: one for key, one in options["x_arguments"].items() if _is_for_schema(one)}
+    if for_schema and not query:
+        raise UsageError(f"-x {next(iter(for_schema))} names the schema of a tenant: --url-query says which there are.")
 
     def found() -> Iterator[str | Tenant]:
         yield from patterns
@@ -105,14 +114,34 @@ def _databases(options: Mapping[str, Any], opened: contextlib.ExitStack) -> Iter
     return found()
 
 
-def _list_file(name: str, opened: contextlib.ExitStack) -> Sequence[str] | Any:
-    # Any name that a file system allows goes through, whatever its encoding.
-    how: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+def _list_file(name: str, opened: contextlib.ExitStack, cancel: threading.Event) -> Iterable[str]:
+    # Any name that a file system allows goes through, whatever its encoding; some editors put a mark before the first.
+    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": "\n"}
     if name == "-":
         if sys.stdin is None:
             raise UsageError("There is no standard input to read the list from.")
-        return opened.enter_context(open(sys.stdin.fileno(), closefd=False, **how))
+        # Not closed: that would wait for the thread that reads it.
+        return _until(cancel, open(sys.stdin.fileno(), closefd=False, **how))
     return opened.enter_context(open(name, **how))
+
+
+def _until(cancel: threading.Event, lines: TextIO) -> Iterator[str]:
+    """Yield lines as they come, and none once it is cancelled: nobody may ever write another."""
+    coming: queue.Queue[str] = queue.Queue(_LINES_AHEAD)
+
+    def read() -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            for line in lines:
+                coming.put(line)
+        coming.put("")
+
+    threading.Thread(target=read, name="freezekit-list", daemon=True).start()
+    while not cancel.is_set():
+        with contextlib.suppress(queue.Empty):
+            line = coming.get(timeout=_POLL_SECONDS)
+            if not line:
+                return
+            yield line
 
 
 def _asked(url: str, query: str, x_arguments: Mapping[str, Any]) -> Iterator[str | Tenant]:
@@ -120,15 +149,17 @@ def _asked(url: str, query: str, x_arguments: Mapping[str, Any]) -> Iterator[str
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
 
-    database_of(url)  # or it is refused, without showing its password
+    asked = database_of(url)  # or it is refused, without showing its password
+    if asked.path is not None and not os.path.exists(asked.path):
+        raise UsageError(f"--url leads to {asked.name}, and there is no such file.")
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = connection.execution_options(yield_per=1000).execute(text(query))
         for row in rows:
-            if len(row) != 1 or not isinstance(row[0], str):
+            if len(row) != 1:
                 raise UsageError(f"--url-query returned {tuple(row)!r}: a row has one column, a URL or a schema.")
-            if "://" in row[0]:
-                yield row[0]
+            if not isinstance(row[0], str) or "://" in row[0]:
+                yield row[0]  # what is no name fails by itself
             else:
                 filled = {name: _filled(one, row[0]) for name, one in x_arguments.items()}
                 yield Tenant(url, row[0], filled)

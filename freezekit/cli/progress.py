@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from freezekit.runtime.reports import Progress
 
 
+# What ends a program at a terminal, as a service or in a container; and what happens then.
+_ENDING: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+if hasattr(signal, "SIGHUP"):
+    _ENDING[signal.SIGHUP] = signal.SIG_DFL
 _PHASES = {"backup": "copying", "check": "checking", "commit": "writing"}
 
 
@@ -76,23 +80,24 @@ def _bar() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def cancelled_by_interrupt() -> Iterator[threading.Event]:
-    """Let Ctrl-C set an event for the duration of a block; a second one interrupts as ever.
+    """Let Ctrl-C, or what ends a service, set an event for the duration of a block; a second one ends as ever.
 
-    A host that handles the signal by itself, or calls from another thread, keeps what it has.
+    A host that handles a signal by itself, or calls from another thread, keeps what it has.
     """
     event = threading.Event()
     ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield event
-        return
+    usual = {number: one for number, one in _ENDING.items() if ours and signal.getsignal(number) is one}
 
-    def cancel(number: int, frame: FrameType | None) -> None:
+    def cancel(number: int, _frame: FrameType | None) -> None:
         if event.is_set():
-            signal.default_int_handler(number, frame)
+            signal.signal(number, usual[number])
+            signal.raise_signal(number)
         event.set()
 
-    signal.signal(signal.SIGINT, cancel)
+    for number in usual:
+        signal.signal(number, cancel)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, one in usual.items():
+            signal.signal(number, one)

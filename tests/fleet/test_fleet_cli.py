@@ -131,6 +131,42 @@ class TestCommandLine:
             (only,) = self.lines(capsys)
             assert only["error"]["type"] in ("FileNotFoundError", "UsageError")
 
+    def test_a_mark_before_the_first_line_is_no_part_of_it(self, documents: list[Path], tmp_path: Path) -> None:
+        """As editors of Windows put there."""
+        (tmp_path / "list").write_text(str(documents[0]), encoding="utf-8-sig")
+        assert main(["upgrade-many", "--from-file", str(tmp_path / "list"), *HERE]) == 0
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+    def test_lines_that_cannot_be_written_end_it_with_a_sentence(self, documents: list[Path]) -> None:
+        command = [sys.executable, "-m", "freezekit", "upgrade-many", "--json", *map(str, documents), *HERE]
+        with open("/dev/full", "w") as full:
+            result = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60
+            )
+        assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+        assert "No space left on device" in result.stderr
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+    @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+    def test_a_signal_is_heard_while_nothing_comes_from_standard_input(
+        self, number: str, documents: list[Path]
+    ) -> None:
+        """What was read is reported, and that there may be more."""
+        command = [sys.executable, "-m", "freezekit", "upgrade-many", "--from-file", "-", "--json", *HERE]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{documents[0]}\n://\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["database"] == "://"
+            process.send_signal(getattr(signal, number))
+            rest = [json.loads(line) for line in process.stdout]
+            process.stdin.close()
+        assert process.returncode == 1
+        assert [one.get("database") for one in rest] == [str(documents[0]), "the rest of what was given", None]
+        assert rest[-1]["summary"]["left"] == 2
+
     def test_a_list_is_read_from_standard_input(self, documents: list[Path]) -> None:
         command = [sys.executable, "-m", "freezekit", "upgrade-many", "--from-file", "-", *HERE]
         names = "\n".join(map(str, documents))
@@ -148,13 +184,27 @@ class TestCommandLine:
         query = ["--url", f"sqlite:///{control}", "--url-query", "SELECT url FROM customer"]
         assert main(["upgrade-many", *query, *HERE]) == 0
         assert "6 upgraded" in capsys.readouterr().out
-        assert main(["upgrade-many", *query[:3], "SELECT 1", *HERE]) == 2
+        assert main(["upgrade-many", *query[:3], "SELECT 1, 2", *HERE]) == 2
         assert "one column" in capsys.readouterr().err
+        absent = tmp_path / "absent.db"
+        assert main(["upgrade-many", "--url", f"sqlite:///{absent}", *query[2:], *HERE]) == 2
+        assert not absent.exists()
+        capsys.readouterr()
+        some = f"SELECT 'sqlite:///{documents[0]}' UNION ALL SELECT NULL UNION ALL SELECT 1"
+        assert main(["upgrade-many", *query[:3], some, "--json", *HERE]) == 1
+        counts = {"upgraded": 0, "current": 1, "failed": 2, "left": 0, "duplicate": 0}
+        assert self.lines(capsys)[-1]["summary"].items() >= counts.items()
 
     @pytest.mark.parametrize(
         "arguments",
-        [[], ["--url", "sqlite:///x"], ["--url-query", "SELECT 1"], ["x", "--no-backup", "--keep", "2"]],
-        ids=["nothing", "no query", "no url", "two minds"],
+        [
+            [],
+            ["--url", "sqlite:///x"],
+            ["--url-query", "SELECT 1"],
+            ["x", "--no-backup", "--keep", "2"],
+            ["x", "-x", "name={schema}"],
+        ],
+        ids=["nothing", "no query", "no url", "two minds", "no schema"],
     )
     def test_wrong_usage_is_told(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["upgrade-many", *arguments, *HERE]) == 2
