@@ -5,6 +5,9 @@ SQLite keeps the first 2 MB of it in memory, and writes no file for less.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import pickle
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -23,15 +26,33 @@ CREATE INDEX by_result ON outcome (result);
 
 
 class Ledger:
-    """Entries to do, by size, and outcomes, in order; what is in it lives as long as the object."""
+    """Entries to do, by size, and outcomes, in order; what is in it lives as long as the object.
+
+    Raises:
+        OSError: By all that is done with it: the volume of temporary files is full. After that, nothing is noted.
+    """
 
     def __init__(self) -> None:
         # An empty name: https://www.sqlite.org/inmemorydb.html, section 3.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._is_full = False
         self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;{_TABLES}BEGIN")
 
     def __del__(self) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if self._is_full:  # without a journal, what failed once is damaged
+                return
+            self._is_full = True
+            # https://www.sqlite.org/tempfiles.html, section 5
+            folder = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - only named
+            reason = "no room for temporary files: make some there, or let SQLITE_TMPDIR name another folder"
+            raise OSError(errno.ENOSPC, reason, folder) from error
 
     def close(self) -> None:
         """Forget everything."""
@@ -40,14 +61,17 @@ class Ledger:
     def first_of(self, key: str, name: str) -> str | None:
         """Return the name under which the same file or database was entered before; enter it if it was not."""
         row = key.encode(errors="surrogatepass"), name.encode(errors="surrogatepass")
-        if self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", row).rowcount:
-            return None
-        (first,) = self._database.execute("SELECT name FROM seen WHERE key = ?", row[:1]).fetchone()
-        return str(first, errors="surrogatepass")
+        with self._noting():
+            if self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", row).rowcount:
+                return None
+            (first,) = self._database.execute("SELECT name FROM seen WHERE key = ?", row[:1]).fetchone()
+            return str(first, errors="surrogatepass")
+        return None
 
     def put(self, size: int, entry: Any) -> None:
         """Add something to do."""
-        self._database.execute("INSERT INTO todo (size, entry) VALUES (?, ?)", (size, pickle.dumps(entry)))
+        with self._noting():
+            self._database.execute("INSERT INTO todo (size, entry) VALUES (?, ?)", (size, pickle.dumps(entry)))
 
     def todo(self) -> int:
         """Return how much there is to do."""
@@ -55,14 +79,17 @@ class Ledger:
 
     def taken(self) -> Iterator[Any]:
         """Yield what is to do, the largest first."""
-        self._database.execute("CREATE INDEX by_size ON todo (size DESC, number)")
-        for (entry,) in self._database.execute("SELECT entry FROM todo ORDER BY size DESC, number"):
-            yield pickle.loads(entry)  # noqa: S301 - written above
+        with self._noting():
+            self._database.execute("CREATE INDEX by_size ON todo (size DESC, number)")
+        if not self._is_full:
+            for (entry,) in self._database.execute("SELECT entry FROM todo ORDER BY size DESC, number"):
+                yield pickle.loads(entry)  # noqa: S301 - written above
 
     def add(self, outcome: Outcome) -> None:
         """Add what became of a database."""
         row = (outcome.result, pickle.dumps(outcome))
-        self._database.execute("INSERT INTO outcome (result, entry) VALUES (?, ?)", row)
+        with self._noting():
+            self._database.execute("INSERT INTO outcome (result, entry) VALUES (?, ?)", row)
 
     def counts(self) -> dict[str, int]:
         """Return how many outcomes there are of each result."""
