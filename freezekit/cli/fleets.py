@@ -127,18 +127,22 @@ def _list_file(name: str, opened: contextlib.ExitStack, cancel: threading.Event)
 
 def _until(cancel: threading.Event, lines: TextIO) -> Iterator[str]:
     """Yield lines as they come, and none once it is cancelled: nobody may ever write another."""
-    coming: queue.Queue[str] = queue.Queue(_LINES_AHEAD)
+    coming: queue.Queue[str | OSError] = queue.Queue(_LINES_AHEAD)
 
     def read() -> None:
-        with contextlib.suppress(OSError, ValueError):  # it is closed
+        try:
             for line in lines:
                 coming.put(line)
-        coming.put("")
+            coming.put("")
+        except OSError as error:
+            coming.put(error)
 
     threading.Thread(target=read, name="freezekit-list", daemon=True).start()
     while not cancel.is_set():
         with contextlib.suppress(queue.Empty):
             line = coming.get(timeout=_POLL_SECONDS)
+            if isinstance(line, OSError):
+                raise line
             if not line:
                 return
             yield line

@@ -131,6 +131,14 @@ class TestCommandLine:
             (only,) = self.lines(capsys)
             assert only["error"]["type"] in ("FileNotFoundError", "UsageError")
 
+    def test_a_list_that_cannot_be_read_is_no_empty_one(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "freezekit", "upgrade-many", "--from-file", "-", *HERE]
+        with open(tmp_path / "for writing only", "w") as file:
+            result = subprocess.run(
+                command, stdin=file, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60
+            )
+        assert (result.returncode, "Bad file descriptor" in result.stderr) == (1, True), result
+
     def test_a_mark_before_the_first_line_is_no_part_of_it(self, documents: list[Path], tmp_path: Path) -> None:
         """As editors of Windows put there."""
         (tmp_path / "list").write_text(str(documents[0]), encoding="utf-8-sig")

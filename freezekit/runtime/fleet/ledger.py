@@ -45,6 +45,8 @@ class Ledger:
     def _noting(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as error:
             if self._is_full:  # without a journal, what failed once is damaged
                 return
