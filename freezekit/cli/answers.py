@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from freezekit.cli.written import check_target, replace_file
+from freezekit.cli.written import replaced_file
 from freezekit.errors import FreezekitError, UsageError
 
 if TYPE_CHECKING:
@@ -70,11 +69,12 @@ def _to_file(path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    check_target(path, "--output")
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+    with (
+        replaced_file(path, "--output") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
         yield
-    replace_file(path, text.getvalue(), "--output")
 
 
 def show(answer: Answer, command: str, *, as_json: bool, output: str | None = None) -> None:

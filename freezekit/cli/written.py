@@ -6,9 +6,13 @@ import contextlib
 import os
 import shutil
 import stat
+from typing import TYPE_CHECKING, TextIO
 
 from freezekit.errors import UsageError
 from freezekit.runtime.sqlite_file import open_handle, turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # How a database of SQLite begins, its rollback journal, and its write-ahead log, which may hold the newest rows.
 _DATABASES = (b"SQLite format 3\0", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
@@ -46,12 +50,21 @@ def check_target(path: str, option: str) -> None:
 
 
 def replace_file(path: str, text: str, option: str) -> None:
-    """Write a text to a file, as UTF-8; the file has its old content or all of the new one, whatever happens.
+    """Write a text to a file; see :func:`replaced_file`."""
+    with replaced_file(path, option) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def replaced_file(path: str, option: str) -> Iterator[TextIO]:
+    """Yield what to write to, as UTF-8; the file has its old content or all of the new one, whatever happens.
 
     Args:
         path: The file; a link is followed, and the rights of a file that exists stay.
-        text: Its content; what UTF-8 cannot hold is escaped.
         option: The option that names it, for the message.
+
+    Yields:
+        A file of text; what UTF-8 cannot hold is escaped.
 
     Raises:
         UsageError: As for :func:`check_target`; nothing was changed.
@@ -61,8 +74,8 @@ def replace_file(path: str, text: str, option: str) -> None:
     target = os.path.realpath(path)
     part = os.path.join(os.path.dirname(target), f".freezekit-{os.urandom(4).hex()}.part")
     try:
-        with open(part, "xb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+        with open(part, "x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
