@@ -134,6 +134,19 @@ def test_one_that_cannot_start_leaves_the_work_to_the_others(monkeypatch: pytest
             pool.submit(abs, -1).result(timeout=60)
 
 
+def test_as_many_work_as_the_system_has_threads_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, itertools.count()
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "freezekit-worker" and next(started) >= 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with WorkerPool(3000) as pool:
+        assert [one.result(timeout=60) for one in [pool.submit(abs, -number) for number in range(9)]] == list(range(9))
+
+
 def test_one_whose_program_is_gone_stops_what_it_does(tmp_path: Path) -> None:
     """It is told as if it were cancelled, and says nothing to a terminal that may be somebody else's by then."""
     marks = tmp_path / "begun", tmp_path / "stopped"

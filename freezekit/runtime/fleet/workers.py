@@ -56,8 +56,15 @@ class WorkerPool(Executor):
 
     def __init__(self, count: int) -> None:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._workers: list[_Worker] = []
         able = _Able(count)
-        self._workers = [_Worker(self._tasks, count, able) for _ in range(count)]
+        for _ in range(count):
+            try:
+                self._workers.append(_Worker(self._tasks, count, able))
+            except RuntimeError:  # noqa: PERF203 - the system has no more threads
+                if not self._workers:
+                    raise
+                able.retire()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Hand a task to the next free process; its future fails with WorkerDied if that ends without an answer."""
