@@ -151,7 +151,7 @@ def test_any_executor_does_the_work(executor: Any, migrations: Migrations, docum
 def test_a_cluster_does_the_work(migrations: Migrations, documents: list[Path]) -> None:
     """The executor of a real dask cluster: a scheduler and two worker processes."""
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     names = {"freezekit": freezekit, "paths": [*documents, "absent"], "migrations": migrations}
     with distributed.LocalCluster(**options) as cluster:
         # The example of docs/fleets.md.
@@ -166,7 +166,7 @@ def test_what_a_cluster_was_handed_is_finished_before_a_cancelled_run_ends(proje
     distributed = pytest.importorskip("distributed")
     project.revision("b2", "a1", "import time; time.sleep(0.5); op.execute('CREATE TABLE t_b2 (x)')")
     files, cancel = old_files(project, "abcdef"), threading.Event()
-    options = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
 
         def enough(_progress: FleetProgress) -> None:

@@ -13,7 +13,7 @@ from freezekit.runtime.fleet.workers import WorkerPool, processors
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 _IN_FLIGHT = 64
 _UPGRADES = 16
@@ -28,9 +28,11 @@ class Crew:
         in_flight: How many tasks may wait or run at once.
         upgrades: The same of upgrades, of which quick ones can be handed over some at once.
         looks_here: How many files are looked at in this process before others are handed out.
+        tells_what_runs: Whether a future that was cancelled had not begun, as ``concurrent.futures`` has it.
     """
 
     in_flight = upgrades = 1
+    tells_what_runs = True
     looks_here = sys.maxsize
 
     def __init__(self, cancel: Callable[[], object] | threading.Event | None = None) -> None:
@@ -46,10 +48,6 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - whoever takes the result decides
             future.set_exception(error)
         return future
-
-    def tells_what_runs(self, futures: Sequence[Future[Any]]) -> bool:  # noqa: ARG002 - asked of others
-        """Return whether a future that can be cancelled has surely not begun."""
-        return True
 
     def stop(self) -> None:
         """Have what is running cancelled, where that is possible."""
@@ -97,6 +95,8 @@ class Lent(Crew):
     def __init__(self, executor: Executor) -> None:
         super().__init__()
         self._executor = executor
+        # The futures of dask are cancelled whatever becomes of their tasks.
+        self.tells_what_runs = type(executor).__module__.partition(".")[0] != "distributed"
         self.in_flight = self.upgrades = 2 * getattr(executor, "_max_workers", _IN_FLIGHT)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -107,10 +107,6 @@ class Lent(Crew):
             refused: Future[Any] = Future()
             refused.set_exception(error if isinstance(error, BrokenExecutor) else BrokenExecutor(str(error)))
             return refused
-
-    def tells_what_runs(self, futures: Sequence[Future[Any]]) -> bool:
-        """Return whether any is said to run: of the futures of dask none ever is, and each can be cancelled."""
-        return any(one.running() for one in futures)
 
 
 def crew_of(

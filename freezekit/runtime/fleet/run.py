@@ -78,8 +78,8 @@ def upgrade_many(  # noqa: PLR0913 - each is a choice of its own
         timeout: How long to wait for another program that uses a database, in seconds.
         x_arguments: As for ``upgrade``, the same for all.
         cancel: A function or an ``Event``. Workers of this program roll back what they do; an ``executor`` finishes
-            what it has begun, or all that it was handed if its futures do not tell what that is. The rest is reported
-            as left; as one, what was not read yet of anything but a collection.
+            what it has begun, that of dask all that it was handed. The rest is reported as left; as one, what was not
+            read yet of anything but a collection.
         workers: How many processes; by default one for each processor this process may use.
         max_connections: How many connections to servers there may be at once, at least 3.
         stop_after_failures: After how many failures the rest is left.
@@ -359,6 +359,5 @@ class _Fleet:
 
     def _begin_nothing_more(self) -> None:
         self._stopped = True
-        running = list(self._running)
-        for future in running if self._crew.tells_what_runs(running) else ():
+        for future in list(self._running) if self._crew.tells_what_runs else ():
             future.cancel()
