@@ -522,6 +522,36 @@ def test_ctrl_c_while_sqlite_asks_us_stays_ctrl_c(
         other.execute("BEGIN EXCLUSIVE")
 
 
+NUMBERS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 100000) SELECT max(x) FROM n"
+
+
+def test_a_stop_is_no_ctrl_c_although_it_is_said_only_once(old: Path) -> None:
+    answers = iter([True])
+    with (  # noqa: PT012 - the block is what is tested
+        pytest.raises(sqlite3.OperationalError, match="interrupted"),
+        sqlite_upgrade.write_locked(str(old), 1.0, cancelled=lambda: next(answers, False)) as connection,
+    ):
+        try:
+            connection.execute(NUMBERS).fetchone()
+        finally:
+            assert connection.execute(NUMBERS).fetchone() == (100000,)
+
+
+def test_what_cancel_raises_within_a_statement_is_no_ctrl_c(project: Project, old: Path) -> None:
+    project.revision("d4", "c3", LONG)
+    before, asked = old.read_bytes(), []
+
+    def cancel() -> bool:
+        asked.append(time.monotonic())
+        if asked[-1] - asked[0] > 0.5:
+            raise ValueError("no answer")
+        return False
+
+    with pytest.raises(ValueError, match="no answer"):
+        project.located().upgrade(old, cancel=cancel)
+    assert old.read_bytes() == before
+
+
 def test_an_upgrade_that_waits_can_be_cancelled(project: Project, old: Path) -> None:
     with closing(sqlite3.connect(old, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -141,8 +141,13 @@ class GuardedConnection(sqlite3.Connection):
         """Call a function now and then while statements run, and before each; True from it interrupts them."""
 
         def stops() -> bool:
-            self._has_stopped = beat()
-            return self._has_stopped
+            try:
+                stop = beat()
+            except Exception:
+                self._has_stopped = True
+                raise
+            self._has_stopped |= stop  # what is asked again soon may not answer yet
+            return stop
 
         self._beat = stops
         self.set_progress_handler(stops, BEAT_OPERATIONS)
