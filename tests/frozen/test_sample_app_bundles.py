@@ -157,7 +157,7 @@ def test_what_freezekit_adds_to_a_bundle_is_small(build_bundle: Callable[[str], 
     """Its modules, metadata, manifest and empty database take less than 300 KB; with cx_Freeze it is most.
 
     The command line and what it needs for many documents ship only where the application imports them, and are
-    counted apart: less than 100 KB more.
+    counted apart: less than 110 KB more.
     """
     library = build_bundle("cx-folder").folder / "lib"
     with ZipFile(library / "library.zip") as archive:
@@ -168,7 +168,7 @@ def test_what_freezekit_adds_to_a_bundle_is_small(build_bundle: Callable[[str], 
     made = [path.stat().st_size for path in (library / "sample_app" / "migrations").glob("freezekit.*")]
     assert (len(sizes) > 20, len(command_line) > 5, len(made)) == (True, True, 2)
     assert sum(sizes.values()) - sum(command_line) + sum(made) < 300_000
-    assert sum(command_line) < 100_000
+    assert sum(command_line) < 110_000
     assert f"\nVersion: {version('freezekit')}\n" in metadata
     assert "#" not in metadata, "the README came along"
 
