@@ -522,6 +522,19 @@ def test_ctrl_c_while_sqlite_asks_us_stays_ctrl_c(
         other.execute("BEGIN EXCLUSIVE")
 
 
+def test_what_an_authorizer_of_a_revision_refuses_is_no_ctrl_c(project: Project, old: Path) -> None:
+    body = """
+import sqlite3
+op.get_bind().connection.dbapi_connection.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
+op.execute("INSERT INTO book VALUES (9, 'nine')")
+"""
+    project.revision("d4", "c3", body)
+    before = old.read_bytes()
+    with pytest.raises(freezekit.MigrationFailed, match="not authorized"):
+        project.located().upgrade(old)
+    assert old.read_bytes() == before
+
+
 NUMBERS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 100000) SELECT max(x) FROM n"
 
 

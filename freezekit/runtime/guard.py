@@ -116,6 +116,7 @@ class GuardedConnection(sqlite3.Connection):
         """
         self._guarding = False
         if self.in_transaction:
+            super().set_authorizer(self._authorize)  # a revision may have set its own
             try:
                 super().execute(statement)
             except sqlite3.Error as error:
@@ -175,6 +176,11 @@ class GuardedConnection(sqlite3.Connection):
             with contextlib.suppress(sqlite3.Error):
                 super().rollback()  # if Ctrl-C kept it from being done
                 super().execute("PRAGMA journal_mode = DELETE")
+
+    def set_authorizer(self, *how: Any, **named: Any) -> None:
+        """Let env.py have its own say; what that refuses is no Ctrl-C that was lost."""
+        self._has_refused |= self._guarding
+        super().set_authorizer(*how, **named)
 
     def _authorize(self, action: int, *_details: object) -> int:
         if self._guarding and (action == sqlite3.SQLITE_TRANSACTION or not self.in_transaction):

@@ -334,6 +334,7 @@ def test_folders_that_lead_to_themselves_are_looked_into_once(migrations: Migrat
         (folder / link).symlink_to(target, target_is_directory=True)
     report = upgrade_many(f"{documents[0].parent}/**/*.notes", migrations, workers=1)
     assert (len(report), report.counts["upgraded"]) == (6, 6)
+    assert upgrade_many(f"{documents[0].parent}/**", migrations, workers=1).counts["current"] == 6
 
 
 @pytest.mark.parametrize("pattern", ["**/*.notes", "*/*.notes", "**/deep/*.notes", "closed/*.notes", "**/a.notes"])

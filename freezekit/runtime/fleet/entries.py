@@ -113,15 +113,18 @@ def _paths(pattern: str) -> Iterator[str | OSError]:
     It keeps no names of the files of a folder in memory, and does not go round in circles where links lead up again.
     """
     folders, name = os.path.split(pattern)
-    if name in ("", "**"):  # what matches are folders
-        yield from glob.iglob(pattern, recursive=True)
-        return
     drive, rest = os.path.splitdrive(folders)
     root = rest[: len(rest) - len(rest.lstrip(_SEPARATORS))]
     parts = [part for part in re.split(f"[{re.escape(_SEPARATORS)}]", rest) if part]
+    if name == "**":  # the folders themselves, and all that is below
+        yield from _paths(os.path.join(folders, ""))
+        parts, name = [*parts, name], "*"
     for folder in _folders(drive + root, [*parts, name], frozenset()):
         if isinstance(folder, OSError):
             yield folder
+        elif not name:
+            if folder:
+                yield os.path.join(folder, "")
         elif glob.has_magic(name):
             yield from _names(folder, name)
         elif os.path.lexists(path := os.path.join(folder, name)):
